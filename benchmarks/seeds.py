@@ -1,0 +1,124 @@
+"""Train one task with many seeds and commit what came out.
+
+    python benchmarks/seeds.py Pendulum-v1 --seeds 20 --steps 1000 --eval-freq 100 \
+        --eval-episodes 100 --out benchmarks/results/pendulum
+
+One seed is one process on one core, several at a time. A run that was interrupted goes on where
+its checkpoint stands; a seed that is finished is not run again; a seed that fails is reported
+and the others go on. Besides each seed's settings and records, a table (`summary.csv`), the
+figure (`curves.png`) and the command with the machine it ran on (`run.json`) are written.
+Options this script does not know are handed to `mbpo train`.
+"""
+
+import argparse
+import csv
+import json
+import os
+import queue
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mbpo.training.logbook import read_records
+from mbpo.training.run_folder import commit, versions
+from mbpo.viz.curves import plot_curves
+
+
+def train(env_id: str, seed: int, steps: int, folder: Path, core: int, options: list[str]) -> str | None:
+    """Train or go on with one seed on one core; what went wrong, or None."""
+    command = [sys.executable, "-m", "mbpo.cli.main", "train"]
+    if (folder / "checkpoint" / "manifest.json").exists():
+        progress = json.loads((folder / "checkpoint" / "manifest.json").read_text())["progress"]
+        if progress["env_step"] >= steps:
+            return None
+        command += ["--resume", str(folder)]
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        command += [env_id, "--seed", str(seed), "--out", str(folder), *options]
+    command += ["--steps", str(steps), "--final-episodes", "0"]
+    pin = (lambda: os.sched_setaffinity(0, {core})) if hasattr(os, "sched_setaffinity") else None
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=pin)
+    return None if done.returncode == 0 else done.stderr.strip()[-500:]
+
+
+def summarise(folders: dict[int, Path], out: Path) -> list[dict[str, float]]:
+    """A row for each evaluated step: the seeds' mean returns, sorted away into quantiles."""
+    returns: dict[int, list[float]] = {}
+    for folder in folders.values():
+        for record in read_records(folder):
+            if "eval_return_mean" in record:
+                returns.setdefault(record["env_step"], []).append(record["eval_return_mean"])
+    rows = []
+    for step, values in sorted(returns.items()):
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        rows.append(
+            {
+                "env_step": step,
+                "seeds": len(values),
+                "median": round(statistics.median(values), 2),
+                "mean": round(statistics.fmean(values), 2),
+                "std": round(spread, 2),
+                "worst": round(min(values), 2),
+                "best": round(max(values), 2),
+            }
+        )
+    with (out / "summary.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("env_id")
+    parser.add_argument("--seeds", type=int, default=20, help="how many, from 0")
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="where the results to commit go")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmarks"), help="where the runs themselves go")
+    known, options = parser.parse_known_args()
+    folders = {seed: known.work / known.out.name / f"seed-{seed:02d}" for seed in range(known.seeds)}
+    cores: queue.Queue[int] = queue.Queue()
+    for core in range(os.cpu_count() or 1):
+        cores.put(core)
+
+    def run(seed: int) -> str | None:
+        core = cores.get()
+        started = time.monotonic()
+        try:
+            wrong = train(known.env_id, seed, known.steps, folders[seed], core, options)
+        finally:
+            cores.put(core)
+        print(f"seed {seed}: {wrong or 'done'} ({time.monotonic() - started:.0f} s)", flush=True)
+        return wrong
+
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        failures = dict(zip(folders, pool.map(run, folders), strict=True))
+    finished = {seed: folder for seed, folder in folders.items() if failures[seed] is None}
+    if not finished:
+        return 1
+    known.out.mkdir(parents=True, exist_ok=True)
+    for seed, folder in finished.items():
+        for name in ("config.json", "metrics.jsonl"):
+            (known.out / f"seed-{seed:02d}").mkdir(exist_ok=True)
+            shutil.copy(folder / name, known.out / f"seed-{seed:02d}" / name)
+    plot_curves(list(finished.values()), known.out / "curves.png")
+    about = {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": commit(),
+        "versions": versions(),
+        "cores": os.cpu_count(),
+        "failed_seeds": {seed: wrong for seed, wrong in failures.items() if wrong is not None},
+    }
+    (known.out / "run.json").write_text(json.dumps(about, indent=2) + "\n")
+    for row in summarise(finished, known.out):
+        print("  ".join(f"{name} {value}" for name, value in row.items()))
+    return 0 if len(finished) == len(folders) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

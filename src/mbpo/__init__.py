@@ -1,0 +1,20 @@
+"""Model-based policy optimization that knows when to trust its model."""
+
+from mbpo.errors import MBPOError
+from mbpo.training.algorithm import MBPO
+from mbpo.training.config import RunConfig
+from mbpo.training.evaluate import Evaluation
+from mbpo.types import ModelOutput, ModelStep, Policy, TerminationFn, Transition
+
+__all__ = [
+    "MBPO",
+    "Evaluation",
+    "MBPOError",
+    "ModelOutput",
+    "ModelStep",
+    "Policy",
+    "RunConfig",
+    "TerminationFn",
+    "Transition",
+]
+__version__ = "0.1.0"

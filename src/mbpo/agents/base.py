@@ -1,0 +1,57 @@
+"""The verbs every algorithm answers: learn a model, act, improve.
+
+An agent is an algorithm with its settings and no memory: all that it learns lives in a state
+(a pytree declared by the agent), which goes in and comes out of every verb. So a run can be
+stopped, saved and repeated, and the one loop in `training.loop` drives every algorithm.
+"""
+
+import abc
+from typing import Generic, TypeVar
+
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from mbpo.types import Metrics, Spec, Transition
+
+State = TypeVar("State")
+
+
+class Agent(abc.ABC, Generic[State]):
+    """One algorithm on one kind of environment. The loop calls, at every environment step,
+
+        state, metrics = agent.learn_model(state, env_step, key)
+        action         = agent.act(state, obs, env_step, key)
+        state, metrics = agent.improve(state, transition, env_step, key)
+
+    with `env_step` the number of real transitions seen so far, and a key folded from the run's
+    seed and `env_step`. Verbs take and give back ownership of the state: its buffers are
+    donated, so a state handed in must not be used again.
+    """
+
+    spec: Spec
+
+    @abc.abstractmethod
+    def init(self, key: Key[Array, ""]) -> State:
+        """A state that has learned nothing."""
+
+    @abc.abstractmethod
+    def learn_model(self, state: State, env_step: int, key: Key[Array, ""]) -> tuple[State, Metrics]:
+        """Refit the model and imagine, if due at this step; otherwise the state as it is."""
+
+    @abc.abstractmethod
+    def act(self, state: State, obs: np.ndarray, env_step: int, key: Key[Array, ""]) -> np.ndarray:
+        """The exploring action for one observation `[obs]`, in the environment's units."""
+
+    @abc.abstractmethod
+    def improve(
+        self, state: State, transition: Transition, env_step: int, key: Key[Array, ""]
+    ) -> tuple[State, Metrics]:
+        """Store the transition that `act` led to, and improve the policy."""
+
+    @abc.abstractmethod
+    def predict(self, state: State, obs: Float[Array, "batch obs"]) -> Float[Array, "batch act"]:
+        """The policy's best actions, without exploration; pure, and does not take the state."""
+
+    @abc.abstractmethod
+    def sample(self, state: State, obs: Float[Array, "batch obs"], key: Key[Array, ""]) -> Float[Array, "batch act"]:
+        """Actions as the learned policy explores; pure, and does not take the state."""

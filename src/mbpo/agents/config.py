@@ -1,0 +1,145 @@
+"""The settings of each algorithm, with where each default comes from.
+
+Frozen and validated: an unknown name, a wrong type or an impossible value is an error that says
+so. The defaults are the paper's (Janner et al. 2019, appendix C, and its published settings);
+what a task wants otherwise is in `training.presets`.
+"""
+
+from dataclasses import field
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import model_validator
+
+from mbpo.agents.settings import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    Sizes,
+    settings,
+)
+from mbpo.errors import ConfigError
+
+
+@settings
+class SACConfig:
+    """Soft actor-critic: the learner (Haarnoja et al. 2018, arXiv:1812.05905)."""
+
+    hidden_sizes: Sizes = (256, 256)
+    """Hidden layers of the actor and of each critic, ReLU."""
+    learning_rate: PositiveFloat = 3e-4
+    """Adam, for actor, critics and temperature alike."""
+    batch_size: PositiveInt = 256
+    """Rows per gradient step, real and imagined together."""
+    gamma: Share = 0.99
+    """Discount per environment step."""
+    tau: Annotated[float, Gt(0), Le(1)] = 0.005
+    """Share of the critics that flows into the target critics per gradient step."""
+    initial_alpha: PositiveFloat = 1.0
+    """The temperature at the start; learned from then on."""
+    target_entropy: float | None = None
+    """Entropy the temperature aims at, in nats, for actions rescaled to [-1, 1]; None: minus the
+    number of action dimensions, SAC's own choice. MBPO's published runs use higher values."""
+    critic_layer_norm: bool = False
+    """LayerNorm in the critics: steadier at many gradient steps per real step."""
+
+
+@settings
+class ModelConfig:
+    """The probabilistic ensemble and how it is fitted (PETS; MBPO, appendix C)."""
+
+    ensemble_size: PositiveInt = 7
+    """Members."""
+    num_elites: PositiveInt = 5
+    """Members with the best hold-out scores, which imagine."""
+    hidden_sizes: Sizes = (200, 200, 200, 200)
+    """Hidden layers of each member, swish."""
+    residual: bool = True
+    """Predict the change of the observation rather than the next one."""
+    learning_rate: PositiveFloat = 1e-3
+    """Adam."""
+    batch_size: PositiveInt = 256
+    """Rows per member and gradient step."""
+    weight_decay: NonNegativeFloat = 1e-4
+    """Of the last layer; earlier ones follow the published profile (¼, ½, ¾, ¾, 1)."""
+    holdout_ratio: Annotated[float, Gt(0), Lt(1)] = 0.2
+    """Share of real rows never trained on."""
+    max_holdout: PositiveInt = 5000
+    """Held-out rows scored after each epoch, at most."""
+    patience: PositiveInt = 5
+    """Epochs without a 1 % better score before a fit ends."""
+    max_epochs: PositiveInt = 20
+    """Epochs of one fit, at most. The published code has no bound, which made refitting two
+    thirds of all time; warm starts make up for the bound over a few refits."""
+    min_epoch_batches: PositiveInt = 20
+    """Gradient steps of one epoch, at least: with little data, a few steps tell nothing."""
+    max_epoch_batches: PositiveInt = 100
+    """Gradient steps of one epoch, at most; with `max_epochs`, the bound on a refit's cost."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ModelConfig":
+        if self.min_epoch_batches > self.max_epoch_batches:
+            raise ConfigError(
+                f"min_epoch_batches ({self.min_epoch_batches}) cannot exceed "
+                f"max_epoch_batches ({self.max_epoch_batches})."
+            )
+        if self.num_elites > self.ensemble_size:
+            raise ConfigError(f"num_elites ({self.num_elites}) cannot exceed ensemble_size ({self.ensemble_size}).")
+        return self
+
+
+@settings
+class RolloutLengthConfig:
+    """Rollout length k: `start` until `start_epoch`, then linear to `end` at `end_epoch`."""
+
+    start_epoch: NonNegativeInt = 20
+    end_epoch: NonNegativeInt = 150
+    start: PositiveInt = 1
+    end: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _grows(self) -> "RolloutLengthConfig":
+        if self.end < self.start:
+            raise ConfigError(f"rollout_length.end ({self.end}) is below rollout_length.start ({self.start}).")
+        if self.end > self.start and self.end_epoch <= self.start_epoch:
+            raise ConfigError(
+                f"rollout_length.end_epoch ({self.end_epoch}) must come after "
+                f"rollout_length.start_epoch ({self.start_epoch})."
+            )
+        return self
+
+
+@settings
+class MBPOConfig:
+    """Model-based policy optimization (Janner et al. 2019, arXiv:1906.08253, algorithm 2)."""
+
+    random_steps: Annotated[int, Ge(10)] = 5000
+    """Uniformly random actions before the first model fit, in environment steps."""
+    replay_capacity: Annotated[int, Ge(10)] = 400_000
+    """Real transitions kept; the paper's longest run is 400k steps."""
+    epoch_length: PositiveInt = 1000
+    """Environment steps per epoch, the unit of the rollout-length schedule; epoch 0 begins after
+    the random steps."""
+    model_train_freq: PositiveInt = 250
+    """Environment steps between refits of the model, each followed by new rollouts."""
+    rollout_batch_size: PositiveInt = 100_000
+    """Branches per refit: 400 for each of the 250 steps."""
+    rollout_length: RolloutLengthConfig = field(default_factory=RolloutLengthConfig)
+    model_retain_epochs: PositiveInt = 1
+    """Epochs of rollouts that the imagined buffer keeps."""
+    real_ratio: Share = 0.05
+    """Share of real rows in each batch."""
+    utd_ratio: PositiveInt = 20
+    """Gradient steps per environment step."""
+    sac: SACConfig = field(default_factory=SACConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+    @model_validator(mode="after")
+    def _capacity_holds_the_start(self) -> "MBPOConfig":
+        if self.replay_capacity < self.random_steps:
+            raise ConfigError(
+                f"replay_capacity ({self.replay_capacity}) must hold at least random_steps ({self.random_steps})."
+            )
+        return self

@@ -1,0 +1,207 @@
+"""Model-based policy optimization (Janner et al. 2019, arXiv:1906.08253), algorithm 2.
+
+    1  initialise policy π, predictive model p_θ, environment data D_env, model data D_model
+    2  for N epochs do
+    3      train model p_θ on D_env via maximum likelihood                 learn_model
+    4      for E steps do
+    5          take action in environment according to π; add to D_env     act, improve
+    6          for M model rollouts do
+    7              sample s_t uniformly from D_env                         learn_model
+    8              perform k-step model rollout from s_t using π;
+                   add to D_model
+    9          for G gradient updates do
+    10             update policy parameters on model data                  improve
+
+Lines 6–8 run right after line 3, for all the steps until the next refit at once, as in the
+authors' code. Line 10 mixes a share `real_ratio` of D_env into every batch.
+"""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from mbpo.agents.base import Agent
+from mbpo.agents.config import MBPOConfig
+from mbpo.agents.sac import SACState, action_bounds, init_sac, mean_action, sac_updates, sample_action
+from mbpo.data.replay import Replay, insert, make_replay, sample_mixed, sample_rows
+from mbpo.data.split import DataSplit, make_split
+from mbpo.model.ensemble import as_model_step, make_ensemble
+from mbpo.model.fit import FitState, fit_ensemble
+from mbpo.model.gates import scheduled_rollout_length
+from mbpo.model.rollout import branched_rollouts
+from mbpo.types import Metrics, Spec, TerminationFn, Transition
+
+
+class MBPOState(eqx.Module):
+    """All that MBPO has learned and seen."""
+
+    sac: SACState
+    model: FitState
+    real: Replay
+    """D_env"""
+    imagined: Replay
+    """D_model"""
+
+
+class MBPOAgent(Agent[MBPOState]):
+    """MBPO for one environment's shape, settings and termination rule."""
+
+    def __init__(self, spec: Spec, config: MBPOConfig, termination_fn: TerminationFn, key: Key[Array, ""]) -> None:
+        """Args:
+        key: Draws the bootstrap and hold-out tables, which are fixed for the whole run.
+        """
+        self.spec = spec
+        self.config = config
+        self.termination_fn = termination_fn
+        model = config.model
+        self.split = make_split(key, config.replay_capacity, model.ensemble_size, model.holdout_ratio)
+        self._model_optimizer = optax.adam(model.learning_rate)
+
+    def init(self, key: Key[Array, ""]) -> MBPOState:
+        sac_key, model_key = jax.random.split(key)
+        spec, config, model = self.spec, self.config, self.config.model
+        ensemble = make_ensemble(
+            model_key,
+            spec.obs_dim,
+            spec.action_dim,
+            ensemble_size=model.ensemble_size,
+            num_elites=model.num_elites,
+            hidden_sizes=model.hidden_sizes,
+            residual=model.residual,
+        )
+        return MBPOState(
+            sac=init_sac(spec, config.sac, sac_key),
+            model=FitState(ensemble, jnp.zeros((), jnp.int32)),
+            real=make_replay(config.replay_capacity, spec.obs_dim, spec.action_dim),
+            imagined=make_replay(self.retained_rows(config.rollout_length.end), spec.obs_dim, spec.action_dim),
+        )
+
+    def rollout_length(self, env_step: int) -> int:
+        """The scheduled k after `env_step` real steps; epoch 0 begins after the random ones."""
+        schedule = self.config.rollout_length
+        epoch = max(env_step - self.config.random_steps, 0) // self.config.epoch_length
+        return scheduled_rollout_length(
+            epoch,
+            start_epoch=schedule.start_epoch,
+            end_epoch=schedule.end_epoch,
+            start=schedule.start,
+            end=schedule.end,
+        )
+
+    def retained_rows(self, rollout_length: int) -> int:
+        """Imagined rows to keep: `model_retain_epochs` epochs of rollouts of this length."""
+        refits_per_epoch = max(self.config.epoch_length // self.config.model_train_freq, 1)
+        refits = refits_per_epoch * self.config.model_retain_epochs
+        return refits * self.config.rollout_batch_size * rollout_length
+
+    def learn_model(self, state: MBPOState, env_step: int, key: Key[Array, ""]) -> tuple[MBPOState, Metrics]:
+        """Lines 3 and 6–8: refit, then branch from replayed real states."""
+        since_start = env_step - self.config.random_steps
+        if since_start < 0 or since_start % self.config.model_train_freq != 0:
+            return state, {}
+        fit_key, rollout_key = jax.random.split(key)
+        state, fit_metrics = self._fit(state, self.split, fit_key)
+        length = self.rollout_length(env_step)
+        state, rollout_metrics = self._imagine(
+            state, jnp.asarray(length, jnp.int32), jnp.asarray(self.retained_rows(length), jnp.int32), rollout_key
+        )
+        return state, {**fit_metrics, **rollout_metrics, "rollout_length": jnp.asarray(length)}
+
+    def act(self, state: MBPOState, obs: np.ndarray, env_step: int, key: Key[Array, ""]) -> np.ndarray:
+        """Line 5: uniform over the action box at first, then drawn from the policy."""
+        if env_step < self.config.random_steps:
+            return np.asarray(self._random_action(key))
+        return np.asarray(self._sample(state.sac, obs[None], key))[0]
+
+    def improve(
+        self, state: MBPOState, transition: Transition, env_step: int, key: Key[Array, ""]
+    ) -> tuple[MBPOState, Metrics]:
+        """Lines 5 and 9–10: store the real transition, then `utd_ratio` updates on mixed batches."""
+        if env_step < self.config.random_steps:
+            return self._store(state, transition), {}
+        return self._store_and_update(state, transition, key)
+
+    def predict(self, state: MBPOState, obs: Float[Array, "batch obs"]) -> Float[Array, "batch act"]:
+        return self._mean(state.sac, obs)
+
+    def sample(
+        self, state: MBPOState, obs: Float[Array, "batch obs"], key: Key[Array, ""]
+    ) -> Float[Array, "batch act"]:
+        return self._sample(state.sac, obs, key)
+
+    # The compiled parts. `self` is static: an agent is settings only.
+
+    @partial(jax.jit, static_argnums=0)
+    def _random_action(self, key: Key[Array, ""]) -> Array:
+        low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
+        return jax.random.uniform(key, low.shape, minval=low, maxval=high)
+
+    @partial(jax.jit, static_argnums=0)
+    def _sample(self, sac: SACState, obs: Array, key: Key[Array, ""]) -> Array:
+        return sample_action(sac.params.actor, obs, key, action_bounds(self.spec))[0]
+
+    @partial(jax.jit, static_argnums=0)
+    def _mean(self, sac: SACState, obs: Array) -> Array:
+        return mean_action(sac.params.actor, obs, action_bounds(self.spec))
+
+    @partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def _store(self, state: MBPOState, transition: Transition) -> MBPOState:
+        return eqx.tree_at(lambda s: s.real, state, insert(state.real, transition))
+
+    @partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def _fit(self, state: MBPOState, split: DataSplit, key: Key[Array, ""]) -> tuple[MBPOState, Metrics]:
+        settings = self.config.model
+        model, metrics = fit_ensemble(
+            state.model,
+            state.real,
+            split,
+            key,
+            optimizer=self._model_optimizer,
+            batch_size=settings.batch_size,
+            weight_decay=settings.weight_decay,
+            max_epochs=settings.max_epochs,
+            min_epoch_batches=settings.min_epoch_batches,
+            max_epoch_batches=settings.max_epoch_batches,
+            max_holdout=min(settings.max_holdout, split.holdout_slots.shape[0]),
+            patience=settings.patience,
+        )
+        return eqx.tree_at(lambda s: s.model, state, model), metrics
+
+    @partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def _imagine(
+        self, state: MBPOState, rollout_length: Int[Array, ""], retain: Int[Array, ""], key: Key[Array, ""]
+    ) -> tuple[MBPOState, Metrics]:
+        start_key, rollout_key = jax.random.split(key)
+        bounds = action_bounds(self.spec)
+        imagined, metrics = branched_rollouts(
+            as_model_step(state.model.ensemble, self.termination_fn),
+            lambda obs, k: sample_action(state.sac.params.actor, obs, k, bounds)[0],
+            sample_rows(state.real, start_key, (self.config.rollout_batch_size,)).obs,
+            state.imagined,
+            rollout_key,
+            rollout_length=rollout_length,
+            retain=retain,
+        )
+        return eqx.tree_at(lambda s: s.imagined, state, imagined), metrics
+
+    @partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def _store_and_update(
+        self, state: MBPOState, transition: Transition, key: Key[Array, ""]
+    ) -> tuple[MBPOState, Metrics]:
+        real = insert(state.real, transition)
+        batch_key, update_key = jax.random.split(key)
+        batches = sample_mixed(
+            real,
+            state.imagined,
+            batch_key,
+            num_batches=self.config.utd_ratio,
+            batch_size=self.config.sac.batch_size,
+            real_ratio=self.config.real_ratio,
+        )
+        sac, metrics = sac_updates(state.sac, batches, update_key, spec=self.spec, config=self.config.sac)
+        return MBPOState(sac, state.model, real, state.imagined), metrics

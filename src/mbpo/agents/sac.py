@@ -1,0 +1,195 @@
+"""Soft actor-critic: the learner inside MBPO, and SAC itself when fed real data only.
+
+Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905): twin
+critics, a tanh-Gaussian actor and an automatically tuned temperature. First the three losses,
+then one update of them all; where the batch comes from is the caller's business.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key
+
+from mbpo.agents.config import SACConfig
+from mbpo.nn.distributions import sample_tanh_gaussian
+from mbpo.nn.networks import MLP, make_mlp
+from mbpo.types import Metrics, Spec, Transition
+
+NUM_CRITICS = 2
+MIN_LOG_STD, MAX_LOG_STD = -20.0, 2.0
+"""Bounds on the actor's log standard deviation before the tanh (SAC's reference settings)."""
+
+
+class SACParams(NamedTuple):
+    """What gradient descent changes."""
+
+    actor: MLP
+    """obs → (mean, log std) of the Gaussian before the tanh."""
+    critics: MLP
+    """(obs, action) → Q; every array has a leading `critic` axis of 2."""
+    log_alpha: Float[Array, ""]
+
+
+class SACState(eqx.Module):
+    """All that SAC remembers between updates, replay aside."""
+
+    params: SACParams
+    target_critics: MLP
+    optimizer_state: optax.OptState
+
+
+class ActionBounds(NamedTuple):
+    """An action box as the actor uses it: `action = center + scale · tanh(u)`."""
+
+    scale: Float[np.ndarray, " act"]
+    center: Float[np.ndarray, " act"]
+
+
+def action_bounds(spec: Spec) -> ActionBounds:
+    """Half-width and middle of the action box."""
+    low, high = spec.action_low, spec.action_high
+    return ActionBounds(scale=(high - low) / 2, center=(high + low) / 2)
+
+
+def action_distribution(
+    actor: MLP, obs: Float[Array, "*batch obs"]
+) -> tuple[Float[Array, "*batch act"], Float[Array, "*batch act"]]:
+    """Mean and log standard deviation of the Gaussian before the tanh."""
+    mean, log_std = jnp.split(actor(obs), 2, axis=-1)
+    return mean, jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD)
+
+
+def mean_action(actor: MLP, obs: Float[Array, "*batch obs"], bounds: ActionBounds) -> Float[Array, "*batch act"]:
+    """The action without exploration, `center + scale · tanh(mean)`."""
+    mean, _ = action_distribution(actor, obs)
+    return bounds.center + bounds.scale * jnp.tanh(mean)
+
+
+def sample_action(
+    actor: MLP, obs: Float[Array, "*batch obs"], key: Key[Array, ""], bounds: ActionBounds
+) -> tuple[Float[Array, "*batch act"], Float[Array, "*batch"]]:
+    """An action drawn from the policy and its log-density, in the environment's units."""
+    mean, log_std = action_distribution(actor, obs)
+    return sample_tanh_gaussian(key, mean, log_std, scale=bounds.scale, center=bounds.center)
+
+
+def q_values(
+    critics: MLP, obs: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
+) -> Float[Array, "critic *batch"]:
+    """Q of every critic."""
+    x = jnp.concatenate([obs, action], axis=-1)
+    return jax.vmap(lambda critic: critic(x))(critics)[..., 0]
+
+
+def critic_target(
+    params: SACParams, target_critics: MLP, batch: Transition, key: Key[Array, ""], bounds: ActionBounds, gamma: float
+) -> Float[Array, " batch"]:
+    """y = r + γ (1 − terminated) (min_j Q̄_j(s′, a′) − α log π(a′|s′)), a′ ~ π(·|s′) (eq. 2–3)."""
+    next_action, log_prob = sample_action(params.actor, batch.next_obs, key, bounds)
+    next_q = q_values(target_critics, batch.next_obs, next_action).min(axis=0)
+    discount = gamma * (1 - batch.terminated.astype(jnp.float32))
+    return batch.reward + discount * (next_q - jnp.exp(params.log_alpha) * log_prob)
+
+
+def critic_loss(
+    critics: MLP, batch: Transition, target: Float[Array, " batch"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Σ_j ½ E[(Q_j(s, a) − y)²] (eq. 5), and the mean Q for the log."""
+    q = q_values(critics, batch.obs, batch.action)
+    return 0.5 * jnp.mean((q - target) ** 2, axis=-1).sum(), q.mean()
+
+
+def actor_loss(
+    actor: MLP,
+    critics: MLP,
+    log_alpha: Float[Array, ""],
+    obs: Float[Array, "batch obs"],
+    key: Key[Array, ""],
+    bounds: ActionBounds,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """E[α log π(a|s) − min_j Q_j(s, a)], a ~ π(·|s) reparametrised (eq. 7–9); and −E[log π]."""
+    action, log_prob = sample_action(actor, obs, key, bounds)
+    q = q_values(critics, obs, action).min(axis=0)
+    return jnp.mean(jnp.exp(log_alpha) * log_prob - q), -log_prob.mean()
+
+
+def alpha_loss(log_alpha: Float[Array, ""], entropy: Float[Array, ""], target_entropy: float) -> Float[Array, ""]:
+    """log α · (entropy − target): α falls while entropy is above its target (eq. 17–18).
+
+    On log α instead of α, as SAC's reference code has it, so that steps are relative.
+    """
+    return log_alpha * (entropy - target_entropy)
+
+
+def make_optimizer(config: SACConfig) -> optax.GradientTransformation:
+    """Adam, one for actor, critics and temperature together (they share the learning rate)."""
+    return optax.adam(config.learning_rate)
+
+
+def init_sac(spec: Spec, config: SACConfig, key: Key[Array, ""]) -> SACState:
+    """Random networks; the target critics start as copies."""
+    actor_key, critic_key = jax.random.split(key)
+    actor = make_mlp(actor_key, spec.obs_dim, config.hidden_sizes, 2 * spec.action_dim)
+
+    def make_critic(k: Key[Array, ""]) -> MLP:
+        in_size = spec.obs_dim + spec.action_dim
+        return make_mlp(k, in_size, config.hidden_sizes, 1, layer_norm=config.critic_layer_norm)
+
+    critics = jax.vmap(make_critic)(jax.random.split(critic_key, NUM_CRITICS))
+    params = SACParams(actor, critics, jnp.log(jnp.asarray(config.initial_alpha, jnp.float32)))
+    return SACState(params, jax.tree.map(jnp.copy, critics), make_optimizer(config).init(params))
+
+
+def resolve_target_entropy(spec: Spec, config: SACConfig) -> float:
+    """The target in nats over actions in the environment's units.
+
+    The setting speaks of actions rescaled to [−1, 1], so that it does not depend on units;
+    rescaling by `scale` adds Σ log scale to an entropy.
+    """
+    unit = -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
+    return unit + float(np.log(action_bounds(spec).scale).sum())
+
+
+def sac_update(
+    state: SACState, batch: Transition, key: Key[Array, ""], *, spec: Spec, config: SACConfig
+) -> tuple[SACState, Metrics]:
+    """One gradient step of critics, actor and temperature on one batch, then of the targets.
+
+    All three gradients are taken at the same parameters.
+    """
+    bounds = action_bounds(spec)
+    params = state.params
+    target_key, actor_key = jax.random.split(key)
+    target = critic_target(params, state.target_critics, batch, target_key, bounds, config.gamma)
+    (loss_q, q_mean), grad_q = jax.value_and_grad(critic_loss, has_aux=True)(params.critics, batch, target)
+    (loss_pi, entropy), grad_pi = jax.value_and_grad(actor_loss, has_aux=True)(
+        params.actor, params.critics, params.log_alpha, batch.obs, actor_key, bounds
+    )
+    grad_alpha = jax.grad(alpha_loss)(params.log_alpha, entropy, resolve_target_entropy(spec, config))
+    grads = SACParams(grad_pi, grad_q, grad_alpha)
+    updates, optimizer_state = make_optimizer(config).update(grads, state.optimizer_state)
+    params = optax.apply_updates(params, updates)
+    target_critics = optax.incremental_update(params.critics, state.target_critics, config.tau)
+    metrics = {
+        "critic_loss": loss_q,
+        "actor_loss": loss_pi,
+        "alpha": jnp.exp(params.log_alpha),
+        "entropy": entropy,
+        "q_mean": q_mean,
+    }
+    return SACState(params, target_critics, optimizer_state), metrics
+
+
+def sac_updates(
+    state: SACState, batches: Transition, key: Key[Array, ""], *, spec: Spec, config: SACConfig
+) -> tuple[SACState, Metrics]:
+    """One update per leading index of `batches`, in a compiled loop; metrics averaged over it."""
+    update = partial(sac_update, spec=spec, config=config)
+    keys = jax.random.split(key, batches.reward.shape[0])
+    state, metrics = jax.lax.scan(lambda s, xs: update(s, xs[0], xs[1]), state, (batches, keys))
+    return state, jax.tree.map(jnp.mean, metrics)

@@ -1,0 +1,86 @@
+"""What a run shows while it trains: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mbpo.training.logbook import Record
+from mbpo.training.loop import Run
+
+REFRESH_SECONDS = 0.2
+
+
+def record_line(record: Record) -> str:
+    """The figures of one record that tell how training goes."""
+    parts = [f"step {record['env_step']:>7}"]
+    if "eval_return_mean" in record:
+        parts.append(f"return {record['eval_return_mean']:>9.1f} ± {record['eval_return_std']:<7.1f}")
+    names = (("model_holdout_mse", "model error {:.4f}"), ("rollout_length", "k {:.0f}"), ("alpha", "alpha {:.3f}"))
+    parts += [text.format(record[name]) for name, text in names if name in record]
+    parts.append(f"{record['wall_time']:.0f} s")
+    return "  ".join(parts)
+
+
+class Display:
+    """Prints a line for each evaluation; on a terminal also keeps a live bar up to date."""
+
+    def __init__(self, bar: Progress | None, first_step: int, until: int, utd_ratio: int) -> None:
+        self._bar = bar
+        self._utd_ratio = utd_ratio
+        self._next_refresh = 0.0
+        self._mark = (time.monotonic(), first_step)
+        self._task = bar.add_task("", total=until, completed=first_step, figures="") if bar else None
+
+    def record(self, record: Record) -> None:
+        """Show a record that holds an evaluation."""
+        if "eval_return_mean" not in record:
+            return
+        if self._bar is not None:
+            self._bar.console.print(record_line(record), highlight=False)
+        else:
+            print(record_line(record), flush=True)
+
+    def step(self, run: Run[Any]) -> None:
+        """Move the bar, a few times a second at most."""
+        now = time.monotonic()
+        if self._bar is None or self._task is None or now < self._next_refresh:
+            return
+        self._next_refresh = now + REFRESH_SECONDS
+        self._bar.update(self._task, completed=run.env_step, figures=self._figures(run, now))
+
+    def _figures(self, run: Run[Any], now: float) -> str:
+        since, step = self._mark
+        updates = self._utd_ratio * (run.env_step - step) / max(now - since, 1e-9)
+        if now - since > 5:  # A rate over the last seconds, not over the whole run.
+            self._mark = (now, run.env_step)
+        records = run.logbook.records
+        last = next((r["eval_return_mean"] for r in reversed(records) if "eval_return_mean" in r), None)
+        parts = [] if last is None else [f"return {last:.0f}"]
+        if "model_holdout_mse" in run.latest:
+            parts.append(f"model error {float(run.latest['model_holdout_mse']):.4f}")
+            parts.append(f"k {int(run.latest['rollout_length'])}")
+            parts.append(f"{updates:.0f} updates/s")
+        else:
+            parts.append("random actions")
+        return "  ".join(parts)
+
+
+@contextmanager
+def open_display(agent: Any, until: int, folder: Path) -> Iterator[Display]:
+    """A display for one call of `learn`, and the lines that say what begins."""
+    config = agent.config
+    print(f"{config.algo} on {config.env_id}, seed {config.seed}, {until} environment steps; writing to {folder}")
+    arguments = (agent.env_step, until, config.mbpo.utd_ratio)
+    console = Console()
+    if not (console.is_terminal and sys.stdout.isatty()):
+        yield Display(None, *arguments)
+        return
+    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
+    with Progress(*columns, TextColumn("ETA"), TimeRemainingColumn(compact=True), console=console) as bar:
+        yield Display(bar, *arguments)

@@ -1,0 +1,64 @@
+"""`mbpo COMMAND …`: finds the command, and turns errors into one readable paragraph."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from mbpo.errors import MBPOError, did_you_mean
+
+COMMANDS = {
+    "train": "train an agent, or go on with a run",
+    "eval": "measure how good a trained policy is",
+    "plot": "draw learning curves of one run or several",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status (0 well, 1 the run failed, 2 the input was wrong)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        import mbpo
+
+        print(mbpo.__version__)
+        return 0
+    try:
+        return _run(arguments[0], arguments[1:])
+    except MBPOError as error:
+        print(f"mbpo: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("mbpo: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`mbpo … | head`): not our error, and no traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    if name not in COMMANDS:
+        raise MBPOError(
+            f"There is no command '{name}'.{did_you_mean(name, COMMANDS)} The commands are {', '.join(COMMANDS)}; "
+            "`mbpo COMMAND --help` explains each."
+        )
+    # As `python -m` does it, so that `module:Env-v0` finds modules in the current folder.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    # Imported when needed, so that help and wrong input answer at once.
+    return importlib.import_module(f"mbpo.cli.{name}").main(arguments)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  mbpo {name:<{width}}   {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        ["Model-based policy optimization that knows when to trust its model.", "", *lines, "", "  mbpo COMMAND --help"]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

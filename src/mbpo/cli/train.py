@@ -1,0 +1,127 @@
+"""`mbpo train`: train an agent, or go on with a run."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from mbpo.agents.config import MBPOConfig
+from mbpo.cli.arguments import parse
+from mbpo.cli.display import open_display
+from mbpo.errors import ConfigError, MBPOError
+from mbpo.training.config import RunConfig
+from mbpo.training.presets import preset
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """Train an agent. Defaults are the preset of the environment, shown for Pendulum-v1."""
+
+    env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID")]
+    """Gymnasium id, or `module:Env-v0` for an environment that importing `module` registers."""
+    algo: str
+    """The algorithm."""
+    seed: int
+    """Every random draw of the run derives from this number."""
+    steps: int
+    """Real environment steps in all, the random ones included."""
+    eval_freq: int
+    """Environment steps between evaluations with the mean action."""
+    eval_episodes: int
+    """Episodes per evaluation during training."""
+    termination: str
+    """The task's termination rule: auto (the known rule of a known task), never, or
+    module:function with (obs, action, next_obs) -> terminated on batches."""
+    mbpo: Annotated[MBPOConfig, tyro.conf.arg(name="")]
+    out: Path | None = None
+    """Folder for the run; default runs/ENV_ID/ALGO-seedN."""
+    resume: Path | None = None
+    """Go on with the run in this folder; its settings are kept, only --steps may be given too."""
+    final_episodes: int = 100
+    """Episodes to report the trained policy on; 0 for none."""
+
+
+def main(argv: list[str]) -> int:
+    """Train, and print where the results lie and how good the policy is."""
+    # Read twice: first to learn which environment, whose preset then gives the defaults.
+    first = parse(TrainArguments, argv, prog="mbpo train", default=_defaults(preset("Pendulum-v1")))
+    if first.resume is not None:
+        return _resume(first, argv)
+    arguments = parse(TrainArguments, argv, prog="mbpo train", default=_defaults(preset(first.env_id)))
+    config = _run_config(arguments)
+    from mbpo.training.algorithm import MBPO
+
+    folder = arguments.out or _unused_folder(config)
+    agent = MBPO(config.env_id, config=config, out=folder)
+    return _train(agent, config.steps, folder, arguments.final_episodes)
+
+
+def _resume(arguments: TrainArguments, argv: list[str]) -> int:
+    given = {a.split("=")[0] for a in argv if a.startswith("--")} - {"--resume", "--steps", "--final-episodes"}
+    if given or arguments.out is not None:
+        raise ConfigError(
+            f"--resume goes on with the run's own settings, so {', '.join(sorted(given))} cannot be given with it; "
+            "only --steps (in all) and --final-episodes can."
+        )
+    from mbpo.training.algorithm import MBPO
+
+    assert arguments.resume is not None
+    agent = MBPO.load(arguments.resume, resume=True)
+    asked = any(a == "--steps" or a.startswith("--steps=") for a in argv)
+    until = arguments.steps if asked else agent.config.steps
+    if until <= agent.env_step:
+        raise ConfigError(
+            f"The run in {arguments.resume} has already taken {agent.env_step} of {until} steps; to train on, give "
+            f"the number of steps in all: mbpo train --resume {arguments.resume} --steps {2 * agent.env_step}"
+        )
+    return _train(agent, until, arguments.resume, arguments.final_episodes)
+
+
+def _train(agent, until: int, folder: Path, final_episodes: int) -> int:  # type: ignore[no-untyped-def]
+    from mbpo.viz.curves import plot_curves
+
+    resume_line = f"mbpo train --resume {folder}"
+    try:
+        with open_display(agent, until, folder) as display:
+            agent.learn(until - agent.env_step, callback=display.record, progress=display.step)
+    except KeyboardInterrupt as stop:
+        print(f"\nStopped by {stop or 'Ctrl-C'} at step {agent.env_step}. To go on:\n  {resume_line}")
+        return 130
+    except MBPOError as error:
+        if (folder / "checkpoint").exists():
+            raise type(error)(f"{error} To go on from the last checkpoint: {resume_line}") from error
+        raise
+    print(f"results  {folder}/  (config.json, metrics.jsonl, checkpoint/, curve.png)")
+    plot_curves([folder], folder / "curve.png")
+    if final_episodes:
+        result = agent.evaluate(final_episodes)
+        print(
+            f"policy   mean return {result.mean:.1f} ± {result.standard_error:.1f} (standard error, {final_episodes} "
+            f"episodes) after {agent.env_step} environment steps"
+        )
+    agent.close()
+    return 0
+
+
+def _defaults(config: RunConfig) -> TrainArguments:
+    return TrainArguments(**{field.name: getattr(config, field.name) for field in dataclasses.fields(config)})
+
+
+def _run_config(arguments: TrainArguments) -> RunConfig:
+    from mbpo.training.config import from_dict, to_dict
+
+    names = [field.name for field in dataclasses.fields(RunConfig)]
+    values = {name: getattr(arguments, name) for name in names if name != "mbpo"}
+    return from_dict({**values, "mbpo": to_dict(arguments.mbpo)}, where="the command line")
+
+
+def _unused_folder(config: RunConfig) -> Path:
+    """`runs/ENV_ID/ALGO-seedN`, with `-2`, `-3`, … while that is taken."""
+    base = Path("runs") / config.env_id.rpartition(":")[2] / f"{config.algo}-seed{config.seed}"
+    folder, number = base, 1
+    while folder.exists():
+        number += 1
+        folder = base.with_name(f"{base.name}-{number}")
+    return folder

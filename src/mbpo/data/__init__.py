@@ -1,0 +1,1 @@
+"""Experience, real and imagined: storing it, mixing it, and splitting it for the model."""

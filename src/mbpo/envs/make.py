@@ -1,0 +1,217 @@
+"""Making environments: one to train in and as many as needed to evaluate in.
+
+An environment is given as a registered id, an instance, or a function that makes one. Whatever
+goes wrong while making it becomes one paragraph that says what to do. Gymnasium's own warnings
+(an outdated version, say) pass through untouched.
+"""
+
+import copy
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import gymnasium
+from gymnasium.envs import registration
+from gymnasium.utils import EzPickle
+
+from mbpo.envs.spec import env_name
+from mbpo.errors import UnsupportedEnvironment, did_you_mean
+
+AnyEnv: TypeAlias = gymnasium.Env[Any, Any]
+
+MUJOCO_MODULES = ("mujoco", "imageio", "glfw", "packaging")
+"""What Gymnasium's MuJoCo tasks import; all of them come with our `mujoco` extra."""
+
+
+@dataclass(frozen=True, eq=False)
+class EnvSource:
+    """Where environments come from. Make one with `EnvSource.of`."""
+
+    name: str
+    """The registered id (without the `module:` before it), or the class's name."""
+    training_env: Callable[[], AnyEnv]
+    """`() -> env`: the environment to train in; if an instance was given, that instance."""
+    evaluation_env: Callable[[], AnyEnv]
+    """`() -> env`: a fresh environment of the same kind, sharing nothing with the training one."""
+
+    @classmethod
+    def of(cls, env: str | AnyEnv | Callable[[], AnyEnv]) -> "EnvSource":
+        """The source of environments that `env` stands for.
+
+        Args:
+            env: A registered id as Gymnasium spells it (`"Hopper-v4"`, or `"module:Env-v0"` to
+                import the module that registers it first), an environment, or a function
+                without arguments (a class will do) that makes a fresh one at every call. An
+                instance is copied right away, so that evaluation starts from it as it was
+                given. (MuJoCo tasks are made again from their arguments instead: if you changed
+                one since it was made, pass a function.) A function is tried once, to learn the
+                environment's name.
+
+        Raises:
+            UnsupportedEnvironment: The id is unknown, its module cannot be imported, the
+                function fails or makes something else, or `env` is none of the three.
+        """
+        if isinstance(env, str):
+            env_id = _registered_id(env)
+            return cls(env_id, lambda: _make_id(env_id), lambda: _make_id(env_id))
+        if isinstance(env, gymnasium.Env):
+            name = env_name(env)
+            return cls(name, lambda: env, _copier(env, name))
+        if callable(env):
+            tried = _call(env)
+            name = env_name(tried)
+            tried.close()
+            return cls(name, lambda: _call(env), lambda: _call(env))
+        raise UnsupportedEnvironment(
+            f"An environment must be given as a registered id such as 'Pendulum-v1', as a gymnasium.Env, or as a "
+            f"function that makes one, not as something of type {_type_name(env)}{_hint_for(env)}."
+        )
+
+
+def _make_id(env_id: str) -> AnyEnv:
+    try:
+        return gymnasium.make(env_id)
+    except Exception as error:
+        raise UnsupportedEnvironment(_why_not_made(env_id, error)) from error
+
+
+def _call(make: Callable[[], AnyEnv]) -> AnyEnv:
+    shown = getattr(make, "__qualname__", None) or repr(make)
+    try:
+        env = make()
+    except Exception as error:
+        raise UnsupportedEnvironment(
+            f"The function {shown} that should make the environment failed with {_in_short(error)}. It is called "
+            "without arguments; bind what it needs with functools.partial or a lambda."
+        ) from error
+    if not isinstance(env, gymnasium.Env):
+        raise UnsupportedEnvironment(
+            f"The function {shown} should make a gymnasium.Env, but it returned something of type {_type_name(env)}"
+            f"{_hint_for(env)}."
+        )
+    return env
+
+
+def _copier(env: AnyEnv, name: str) -> Callable[[], AnyEnv]:
+    """Fresh environments like an instance as it is now: deep copies, or new ones from its spec.
+
+    The spec goes first for an `EzPickle`, which is "copied" by making it again from arguments it
+    recorded itself: InvertedPendulum-v5 and InvertedDoublePendulum-v5 record them incompletely,
+    so that their copies have other settings.
+    """
+    makers: list[Callable[[], AnyEnv]] = []
+    no_copy = []
+    try:
+        pristine = copy.deepcopy(env)
+        makers.append(lambda: copy.deepcopy(pristine))
+    except Exception as error:
+        no_copy = [f"copying it failed with {_in_short(error)}"]
+    spec = env.spec
+    if spec is not None:
+        makers.append(lambda: gymnasium.make(spec))
+    if isinstance(env.unwrapped, EzPickle):
+        makers.reverse()
+
+    def fresh() -> AnyEnv:
+        reasons = list(no_copy)
+        for make in makers:
+            try:
+                return make()
+            except Exception as error:
+                reasons.append(f"making it anew failed with {_in_short(error)}")
+        raise UnsupportedEnvironment(
+            f"Evaluation needs an environment of its own, and the instance of {name} cannot be duplicated: "
+            f"{'; '.join(reasons)}. Pass a function that makes one (`lambda: MyEnv(...)`) instead of an instance."
+        )
+
+    return fresh
+
+
+def _registered_id(text: str) -> str:
+    """The registry's id for `[module:]id`, once its module is imported.
+
+    An id without a version is refused even where Gymnasium would take the latest: tasks change
+    between versions, and a run should say which one it learned.
+    """
+    module, env_id = text.split(":", 1) if ":" in text else ("", text)
+    if not env_id or ":" in env_id:
+        raise UnsupportedEnvironment(
+            f"{text!r} is not an environment id; write one as 'Pendulum-v1', or as 'module:Env-v0' to import the "
+            "module that registers it first."
+        )
+    if module:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise UnsupportedEnvironment(
+                f"The environment {text!r} asks to import {module!r} first, and that failed with {_in_short(error)}. "
+                "Check the name, and that the module is installed or in a folder listed in PYTHONPATH."
+            ) from error
+    if env_id not in registration.registry:
+        raise UnsupportedEnvironment(_why_unknown(env_id, module))
+    return env_id
+
+
+def _why_unknown(env_id: str, module: str) -> str:
+    # Gymnasium keeps ids of environments that moved elsewhere, with a maker that only complains.
+    known = [
+        spec
+        for spec in registration.registry.values()
+        if not getattr(spec.entry_point, "__name__", "").startswith("_raise")
+    ]
+    base = re.sub(r"-v\d+$", "", env_id)
+    versions = sorted((spec.version or 0, spec.id) for spec in known if re.sub(r"-v\d+$", "", spec.id) == base)
+    if versions:
+        trouble = "lacks a version, and tasks differ between versions" if base == env_id else "has an unknown version"
+        return f"The environment id {env_id!r} {trouble}. Known: {', '.join(known_id for _, known_id in versions)}."
+    guess = did_you_mean(env_id, (spec.id for spec in known))
+    if module:
+        return f"The module {module!r} was imported, but registers no environment {env_id!r} with Gymnasium.{guess}"
+    return (
+        f"Gymnasium knows no environment {env_id!r}.{guess} If a package registers it, name the package too: "
+        f"'package:{env_id}'."
+    )
+
+
+def _why_not_made(env_id: str, error: Exception) -> str:
+    spec = registration.registry.get(env_id)
+    entry_point = spec.entry_point if spec is not None and isinstance(spec.entry_point, str) else ""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    not_installed = isinstance(error, gymnasium.error.DependencyNotInstalled)
+    if "mujoco" in entry_point and (not_installed or missing in MUJOCO_MODULES):
+        return f"{env_id} needs MuJoCo, which is not fully installed here. Install it with: pip install 'mbpo[mujoco]'"
+    if not_installed:
+        extra = re.search(r"gymnasium\[([\w-]+)\]", str(error))
+        if extra is None and (part := re.match(r"gymnasium\.envs\.(box2d|classic_control|toy_text)\b", entry_point)):
+            extra = part
+        if extra is not None:
+            return (
+                f"{env_id} needs packages that are not installed here. Install them with: "
+                f"pip install 'gymnasium[{extra.group(1).replace('_', '-')}]'"
+            )
+    return f"The environment {env_id} could not be made: {_in_short(error)}."
+
+
+def _in_short(error: BaseException) -> str:
+    """The type of an error and the first line of what it says."""
+    # Gymnasium raises the error again with its own text around it; the cause says it best.
+    cause = error.__cause__ if type(error.__cause__) is type(error) else None
+    lines = str(cause or error).strip().splitlines()
+    text = lines[0].strip().rstrip(".") if lines else ""
+    if len(text) > 300:
+        text = text[:297] + "..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _type_name(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}".removeprefix("builtins.")
+
+
+def _hint_for(thing: object) -> str:
+    if isinstance(thing, gymnasium.vector.VectorEnv):
+        return ", which steps several at once; pass a single environment"
+    if hasattr(thing, "step") and hasattr(thing, "reset"):
+        return "; one written for the old gym or another interface needs an adapter that is a gymnasium.Env"
+    return ""

@@ -1,0 +1,47 @@
+"""Errors meant for the person at the keyboard.
+
+Each message is one paragraph: what is wrong, where, and what to do next. The command line
+prints it without a traceback and exits with status 2 (1 for `TrainingError`, where the input
+was fine and the run was not).
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MBPOError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    exit_code = 2
+
+
+class UnsupportedEnvironment(MBPOError):
+    """The environment cannot be made, or its spaces are not ones this package can learn in."""
+
+
+class ConfigError(MBPOError):
+    """A setting is unknown, has the wrong type, or contradicts another."""
+
+
+class RunFolderError(MBPOError):
+    """A run folder is missing, already in use, or holds something else."""
+
+
+class CheckpointError(MBPOError):
+    """A checkpoint is corrupt, foreign, or does not fit the run that wants it."""
+
+
+class TrainingError(MBPOError):
+    """Training cannot go on: a value is not finite, the environment failed, or the disk is full."""
+
+    exit_code = 1
+
+
+class EnvironmentFault(TrainingError):
+    """The environment failed while it was being stepped; what was learned until then is good."""
+
+
+def did_you_mean(word: str, known: Iterable[str], *, most: int = 3) -> str:
+    """`" Did you mean 'a' or 'b'?"` for the known words nearest to `word`, or an empty string."""
+    near = difflib.get_close_matches(word, sorted(set(known)), n=most, cutoff=0.6)
+    return f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""

@@ -1,0 +1,241 @@
+"""Fitting the ensemble to the real buffer, at a cost that is bounded however much data there is.
+
+Maximum likelihood with learned log-variance bounds (PETS, arXiv:1805.12114, eq. 1 and appendix
+A.1), weight decay by layer and early stopping on held-out rows (MBPO, arXiv:1906.08253, and its
+published settings). Each member keeps the weights of its own best epoch, and elites are ranked
+by the scores of exactly those weights.
+
+The whole fit is one compiled function. Data sizes, epochs and batches are traced bounds, so
+growing data never recompile it; batches are drawn from the buffer where it lies.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from mbpo.data.replay import Replay, take, valid_mask
+from mbpo.data.split import DataSplit, draw_train_slots, num_train_entries, select_holdout_slots
+from mbpo.model.ensemble import (
+    Ensemble,
+    EnsembleParams,
+    absorb_normalizers,
+    make_targets,
+    predict_normalized,
+)
+from mbpo.nn.distributions import gaussian_nll
+from mbpo.nn.normalizer import fit_normalizer
+from mbpo.types import Metrics, Transition
+
+BOUND_PENALTY = 0.01
+"""Pull of the learned log-variance bounds towards each other (PETS, appendix A.1)."""
+DECAY_PROFILE = (0.25, 0.5, 0.75, 0.75, 1.0)
+"""Weight decay of MBPO's five layers, as shares of the last one's; other depths interpolate."""
+MIN_IMPROVEMENT = 0.01
+"""An epoch counts as better when a member's score falls by this share of its best."""
+HOLDOUT_BLOCK = 512
+"""Hold-out rows evaluated at a time; only as many blocks as there are rows for."""
+
+
+class FitState(eqx.Module):
+    """The ensemble, carried from refit to refit (warm start)."""
+
+    ensemble: Ensemble
+    num_fits: Int[Array, ""]
+
+
+class _Search(NamedTuple):
+    """The early-stopping loop's state."""
+
+    params: EnsembleParams
+    optimizer_state: optax.OptState
+    best_params: EnsembleParams
+    best_scores: Float[Array, " member"]
+    epoch: Int[Array, ""]
+    epochs_since_best: Int[Array, ""]
+    train_loss: Float[Array, ""]
+
+
+def layer_decays(num_layers: int, weight_decay: float) -> tuple[float, ...]:
+    """Weight decay of each layer: MBPO's profile stretched to `num_layers`, times the last one's."""
+    last = len(DECAY_PROFILE) - 1
+    at = np.linspace(0, last, num_layers) if num_layers > 1 else [last]
+    return tuple(weight_decay * float(share) for share in np.interp(at, range(last + 1), DECAY_PROFILE))
+
+
+def ensemble_loss(
+    params: EnsembleParams,
+    x: Float[Array, "member batch in"],
+    y: Float[Array, "member batch out"],
+    *,
+    weight_decay: float,
+) -> Float[Array, ""]:
+    """Negative log-likelihood, bound penalty and weight decay, summed over members.
+
+    Σ_m [ mean over rows, sum over outputs of −log N(y; μ_m(x), σ_m²(x))
+          + 0.01 · Σ (max_log_var − min_log_var) + ½ Σ_l λ_l ‖W_l‖² ]
+    """
+    mean, log_var = predict_normalized(params, x)
+    nll = gaussian_nll(mean, log_var, y).sum(axis=-1).mean(axis=-1).sum()
+    penalty = BOUND_PENALTY * jnp.sum(params.max_log_var - params.min_log_var)
+    decays = layer_decays(len(params.network.weights), weight_decay)
+    decay = sum(0.5 * d * jnp.sum(w**2) for d, w in zip(decays, params.network.weights, strict=True))
+    return nll + penalty + decay
+
+
+def _normalized_rows(ensemble: Ensemble, rows: Transition) -> tuple[Array, Array]:
+    x = ensemble.inputs.normalize(jnp.concatenate([rows.obs, rows.action], axis=-1))
+    y = make_targets(rows.obs, rows.reward, rows.next_obs, residual=ensemble.residual)
+    return x, ensemble.targets.normalize(y)
+
+
+def holdout_mse(
+    ensemble: Ensemble,
+    params: EnsembleParams,
+    replay: Replay,
+    slots: Int[Array, " holdout"],
+    count: Int[Array, ""],
+) -> Float[Array, " member"]:
+    """Each member's mean squared error over the first `count` of `slots`, in normalised units.
+
+    Averaged over rows and outputs; 1 is what predicting the mean of the data would score.
+    """
+    block = min(HOLDOUT_BLOCK, slots.shape[0])
+
+    def add_block(i: Int[Array, ""], total: Float[Array, " member"]) -> Float[Array, " member"]:
+        # The last block is moved back to fit, and rows already counted are masked.
+        start = jnp.minimum(i * block, slots.shape[0] - block)
+        position = start + jnp.arange(block)
+        x, y = _normalized_rows(ensemble, take(replay, jax.lax.dynamic_slice_in_dim(slots, start, block)))
+        mean, _ = predict_normalized(params, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
+        counted = (position >= i * block) & (position < count)
+        return total + jnp.where(counted, jnp.mean((mean - y) ** 2, axis=-1), 0.0).sum(axis=-1)
+
+    total = jax.lax.fori_loop(0, -(-count // block), add_block, jnp.zeros((ensemble.ensemble_size,)))
+    return total / jnp.maximum(count, 1)
+
+
+def refresh_normalizers(state: FitState, replay: Replay) -> Ensemble:
+    """Normalisers of all real data, absorbed by the weights so that predictions stay the same.
+
+    Before the first fit the weights are random draws meant for normalised data, and stay.
+    """
+    ensemble, data, valid = state.ensemble, replay.data, valid_mask(replay)
+    targets = make_targets(data.obs, data.reward, data.next_obs, residual=ensemble.residual)
+    new = (
+        fit_normalizer(jnp.concatenate([data.obs, data.action], axis=-1), valid),
+        fit_normalizer(targets, valid),
+    )
+    old = jax.tree.map(
+        lambda before, after: jnp.where(state.num_fits > 0, before, after), (ensemble.inputs, ensemble.targets), new
+    )
+    return eqx.tree_at(
+        lambda e: (e.params, e.inputs, e.targets), ensemble, (absorb_normalizers(ensemble.params, old, new), *new)
+    )
+
+
+def fit_ensemble(
+    state: FitState,
+    replay: Replay,
+    split: DataSplit,
+    key: Key[Array, ""],
+    *,
+    optimizer: optax.GradientTransformation,
+    batch_size: int,
+    weight_decay: float,
+    max_epochs: int,
+    min_epoch_batches: int,
+    max_epoch_batches: int,
+    max_holdout: int,
+    patience: int,
+) -> tuple[FitState, Metrics]:
+    """Fit every member to its own bootstrap of the real buffer, from the weights it has.
+
+    An epoch is `ceil(rows / batch_size)` batches, at least `min_epoch_batches` and at most
+    `max_epoch_batches`; after each the hold-out is scored. The fit ends after `patience` epochs in
+    which no member improved its best score of this fit by 1 %, or after `max_epochs`. So a refit
+    costs at most `max_epochs · max_epoch_batches` gradient steps and `max_epochs · max_holdout`
+    evaluations. A member that ends worse than it began keeps the weights it began with.
+
+    The optimiser starts afresh: its moments belong to the data, and the normalisers, of before.
+    Rows from where the model was never fitted meet overconfident variances, and the first
+    gradients are enormous; so an epoch must be long enough to get over that before patience ends.
+
+    Args:
+        key: Consumed by the draws of training rows.
+        max_holdout: Rows to score, at most; evenly spaced over the hold-out when there are more.
+    """
+    ensemble = refresh_normalizers(state, replay)
+    entries = num_train_entries(split, replay.size)
+    slots, count = select_holdout_slots(split, replay.size, max_holdout)
+    epoch_batches = jnp.clip(-(-entries.max() // batch_size), min_epoch_batches, max_epoch_batches)
+
+    def train_batch(i: Int[Array, ""], carry, epoch_key: Key[Array, ""]):  # type: ignore[no-untyped-def]
+        params, optimizer_state, total = carry
+        train_slots = draw_train_slots(split, entries, jax.random.fold_in(epoch_key, i), batch_size)
+        x, y = _normalized_rows(ensemble, take(replay, train_slots))
+        loss, grads = jax.value_and_grad(ensemble_loss)(params, x, y, weight_decay=weight_decay)
+        updates, optimizer_state = optimizer.update(grads, optimizer_state)
+        return optax.apply_updates(params, updates), optimizer_state, total + loss
+
+    def train_epoch(search: _Search) -> _Search:
+        epoch_key = jax.random.fold_in(key, search.epoch)
+        params, optimizer_state, total = jax.lax.fori_loop(
+            0,
+            epoch_batches,
+            lambda i, carry: train_batch(i, carry, epoch_key),
+            (search.params, search.optimizer_state, jnp.zeros(())),
+        )
+        scores = holdout_mse(ensemble, params, replay, slots, count)
+        better = scores < (1 - MIN_IMPROVEMENT) * search.best_scores
+        return _Search(
+            params=params,
+            optimizer_state=optimizer_state,
+            best_params=select_members(better, params, search.best_params),
+            best_scores=jnp.where(better, scores, search.best_scores),
+            epoch=search.epoch + 1,
+            epochs_since_best=jnp.where(better.any(), 0, search.epochs_since_best + 1),
+            train_loss=total / (epoch_batches * ensemble.ensemble_size),
+        )
+
+    warm_scores = holdout_mse(ensemble, ensemble.params, replay, slots, count)
+    zero = jnp.zeros((), jnp.int32)
+    search = jax.lax.while_loop(
+        lambda search: (search.epoch < max_epochs) & (search.epochs_since_best < patience),
+        train_epoch,
+        _Search(
+            params=ensemble.params,
+            optimizer_state=optimizer.init(ensemble.params),
+            best_params=ensemble.params,
+            best_scores=jnp.full_like(warm_scores, jnp.inf),
+            epoch=zero,
+            epochs_since_best=zero,
+            train_loss=jnp.zeros(()),
+        ),
+    )
+    better = search.best_scores < warm_scores
+    params = select_members(better, search.best_params, ensemble.params)
+    scores = jnp.where(better, search.best_scores, warm_scores)
+    elites = jnp.argsort(scores)[: ensemble.elites.shape[0]].astype(jnp.int32)
+    fitted = eqx.tree_at(lambda e: (e.params, e.elites, e.holdout_scores), ensemble, (params, elites, scores))
+    metrics = {
+        "model_holdout_mse": scores[elites].mean(),
+        "model_holdout_mse_before": warm_scores[elites].mean(),
+        "model_train_loss": search.train_loss,
+        "model_epochs": search.epoch,
+        "model_grad_steps": search.epoch * epoch_batches,
+    }
+    return FitState(fitted, state.num_fits + 1), metrics
+
+
+def select_members(chosen: Bool[Array, " member"], new: EnsembleParams, old: EnsembleParams) -> EnsembleParams:
+    """For each member the new parameters if chosen, else the old."""
+
+    def select(a: Array, b: Array) -> Array:
+        return jnp.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(select, new, old)

@@ -1,0 +1,1 @@
+"""Networks, distributions and normalisation: arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""Running an agent in an environment: the loop, evaluation, checkpoints, logs, settings."""

@@ -1,0 +1,323 @@
+"""The Python face of the package: an algorithm bound to an environment.
+
+    from mbpo import MBPO
+    agent = MBPO("Pendulum-v1", seed=0)
+    agent.learn(600)
+    agent.evaluate(episodes=100).mean
+    agent.save("runs/pendulum"); MBPO.load("runs/pendulum")
+
+The same object is behind the command line, so both do the same things.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mbpo.agents.base import Agent
+from mbpo.agents.mbpo import MBPOAgent
+from mbpo.envs.make import EnvSource
+from mbpo.envs.spec import spec_of
+from mbpo.envs.tasks import resolve_termination
+from mbpo.errors import CheckpointError, ConfigError
+from mbpo.training.checkpoint import Checkpoint, read_checkpoint
+from mbpo.training.compilation import enable_compilation_cache
+from mbpo.training.config import RunConfig, merge
+from mbpo.training.episodes import Episodes
+from mbpo.training.evaluate import Evaluation, Evaluator
+from mbpo.training.logbook import Logbook, Record, read_records
+from mbpo.training.loop import EPISODE_ACTIONS, EPISODE_OBS, Callback, Progress, Run
+from mbpo.training.presets import preset
+from mbpo.training.run_folder import check_unused, read_description, write_description
+from mbpo.training.seeding import Stream, stream_key
+from mbpo.training.serialize import from_tensors
+from mbpo.training.signals import stop_on_signals
+from mbpo.types import Spec, TerminationFn
+
+EnvLike = str | gymnasium.Env[Any, Any] | Callable[[], gymnasium.Env[Any, Any]]
+"""A Gymnasium id, an environment, or a function that makes one."""
+
+
+class MBPO:
+    """Model-based policy optimization (Janner et al. 2019), ready to train.
+
+    Attributes:
+        config: Every setting of the run.
+        spec: The environment's dimensions and action bounds.
+    """
+
+    algo: ClassVar[str] = "mbpo"
+
+    def __init__(
+        self,
+        env: EnvLike,
+        *,
+        seed: int | None = None,
+        config: RunConfig | None = None,
+        out: str | Path | None = None,
+        termination_fn: TerminationFn | None = None,
+        **settings: Any,
+    ) -> None:
+        """Bind the algorithm to an environment; nothing is trained yet.
+
+        Args:
+            env: A Gymnasium id (also `module:Env-v0`), an environment, or a function that makes
+                one. An environment given as an instance is copied for evaluations.
+            seed: The whole run is a function of it and the settings; default 0.
+            config: Settings to start from; default the preset of the environment's id.
+            out: Folder to write the run to (settings, metrics, checkpoints); default none.
+            termination_fn: The task's rule `(obs, action, next_obs) -> terminated`, on batches of
+                JAX arrays; default the known rule of a known task.
+            **settings: Any setting by name, nested ones as dicts: `utd_ratio=10`,
+                `sac={"gamma": 0.98}`, `eval_freq=500`.
+
+        Raises:
+            UnsupportedEnvironment: The environment cannot be made or learned in.
+            ConfigError: A setting is unknown or impossible, or the termination rule is unknown.
+            RunFolderError: `out` already holds a run.
+        """
+        enable_compilation_cache()
+        self._source = EnvSource.of(env)
+        base = preset(self._source.name) if config is None else config
+        self.config = merge(base, _placed(settings, seed), where="the settings given")
+        self._folder = None if out is None else Path(out)
+        if self._folder is not None:
+            check_unused(self._folder)
+        self._env = self._source.training_env()
+        self.spec = spec_of(self._env)
+        self._termination_fn = resolve_termination(self._env, termination_fn or self.config.termination)
+        self._evaluator = Evaluator(self._source, self.config.seed)
+        self._unfinished: tuple[int, np.ndarray, np.ndarray] | None = None
+        self._begun = False
+        self._predictions = 0
+        agent = self._make_agent()
+        self._run: Run[Any] = Run(
+            agent=agent,
+            state=agent.init(stream_key(self.config.seed, Stream.INIT)),
+            episodes=Episodes(self._env, self._source.name, self.config.seed),
+            evaluator=self._evaluator,
+            logbook=Logbook(None, keep=[]),
+            seed=self.config.seed,
+            eval_freq=self.config.eval_freq,
+            eval_episodes=self.config.eval_episodes,
+        )
+
+    def _make_agent(self) -> Agent[Any]:
+        split_key = stream_key(self.config.seed, Stream.SPLIT)
+        return MBPOAgent(self.spec, self.config.mbpo, self._termination_fn, split_key)
+
+    @property
+    def env_step(self) -> int:
+        """Real environment steps taken so far."""
+        return self._run.env_step
+
+    @property
+    def records(self) -> list[Record]:
+        """Every record so far, as in `metrics.jsonl`."""
+        return self._run.logbook.records
+
+    def learn(self, steps: int, *, callback: Callback | None = None, progress: Progress | None = None) -> Self:
+        """Train for `steps` more real environment steps.
+
+        Args:
+            callback: Sees every record (a dict with `env_step` and the newest metrics);
+                returning False stops training.
+            progress: Called after every environment step with the run, for a display.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM (a `KeyboardInterrupt`); the agent is whole, and saved
+                if it has a folder.
+            TrainingError: The environment failed, a value is not finite, or the disk is full.
+        """
+        if not isinstance(steps, int) or steps < 1:
+            raise ConfigError(f"learn() takes a number of environment steps of at least 1, and got {steps!r}.")
+        with stop_on_signals() as stop:
+            self._begin()
+            self._run.train(self._run.env_step + steps, stop=stop, callback=callback, progress=progress)
+        return self
+
+    def evaluate(self, episodes: int = 100, *, seed: int | None = None) -> Evaluation:
+        """Returns of whole episodes with the mean action, in environments of their own.
+
+        Args:
+            episodes: How many; at least 1.
+            seed: Decides the episodes' starts; default the run's seed.
+        """
+        if not isinstance(episodes, int) or episodes < 1:
+            raise ConfigError(f"An evaluation takes at least 1 episode, and got {episodes!r}.")
+        evaluator = self._evaluator if seed is None else Evaluator(self._source, seed)
+        return self._run.evaluate(episodes, evaluator=evaluator)
+
+    def predict(
+        self,
+        observation: np.ndarray,
+        state: Any = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = True,
+    ) -> tuple[np.ndarray, Any]:
+        """The policy's action for one observation or a batch of them.
+
+        The signature is stable-baselines3's, so its `evaluate_policy` takes this object.
+
+        Args:
+            observation: In the environment's own shape, or with one leading batch axis.
+            state: Returned as it is; the policy has no memory.
+            episode_start: Not used, for the same reason.
+            deterministic: The mean action; otherwise one drawn from the policy.
+
+        Returns:
+            The action (or batch of actions) in the environment's shape, and `state`.
+
+        Raises:
+            ValueError: The observation has another shape.
+        """
+        obs_shape, action_shape = self._env.observation_space.shape, self._env.action_space.shape
+        assert obs_shape is not None and action_shape is not None
+        array = np.asarray(observation, np.float32)
+        batch = array.shape[: array.ndim - len(obs_shape)]
+        if array.shape[len(batch) :] != obs_shape or len(batch) > 1:
+            raise ValueError(
+                f"predict() takes an observation of shape {obs_shape} or a batch of them, and got {array.shape}"
+            )
+        rows = jnp.asarray(array.reshape(-1, self.spec.obs_dim))
+        if deterministic:
+            actions = self._run.agent.predict(self._run.state, rows)
+        else:
+            self._predictions += 1
+            key = jax.random.fold_in(stream_key(self.config.seed, Stream.PREDICT), self._predictions)
+            actions = self._run.agent.sample(self._run.state, rows, key)
+        return np.asarray(actions).reshape(*batch, *action_shape), state
+
+    def save(self, folder: str | Path) -> None:
+        """Write the agent as a run folder: settings, records, and all it has learned and seen.
+
+        Raises:
+            RunFolderError: The folder already holds a run.
+            TrainingError: The disk refused, or the state is not finite.
+        """
+        folder = Path(folder)
+        check_unused(folder)
+        write_description(folder, self.config, self.spec)
+        Logbook(folder, keep=self.records).close()
+        self._run.save_to(folder)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        env: EnvLike | None = None,
+        termination_fn: TerminationFn | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Bring back an agent from a run folder, to evaluate, use or train on.
+
+        Args:
+            env: Needed when the run's environment was not given by id.
+            resume: Also go on writing to the folder: further training continues the run.
+
+        Raises:
+            RunFolderError, CheckpointError, ConfigError, UnsupportedEnvironment: with the reason.
+        """
+        folder = Path(folder)
+        description = read_description(folder)
+        checkpoint = read_checkpoint(folder / "checkpoint")
+        config = description.config
+        if env is None and _unreachable(config.env_id):
+            raise ConfigError(
+                f"The run in {folder} was made with an environment given as an object ({config.env_id}), which cannot "
+                "be made again from its name: pass it as load(..., env=...)."
+            )
+        algorithm = cls(config.env_id if env is None else env, config=config, termination_fn=termination_fn)
+        _check_same_spec(algorithm.spec, description.spec, folder)
+        algorithm._restore(checkpoint, read_records(folder))
+        algorithm._folder = folder if resume else None
+        return algorithm
+
+    def _restore(self, checkpoint: Checkpoint, records: list[Record]) -> None:
+        run, progress = self._run, checkpoint.progress
+        episode = _Without(checkpoint, EPISODE_ACTIONS, EPISODE_OBS)
+        run.state = from_tensors(jax.eval_shape(run.agent.init, jax.random.key(0)), episode)
+        try:
+            run.env_step = run.checkpoint_step = int(progress["env_step"])
+            run.wall_time = float(progress["wall_time"])
+            run.latest = {str(name): float(value) for name, value in progress["latest"].items()}
+            kept = int(progress["records"])
+            self._unfinished = (
+                int(progress["episode"]),
+                checkpoint.read(EPISODE_ACTIONS),
+                checkpoint.read(EPISODE_OBS),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"The progress in {checkpoint.path.parent} is damaged: {error!r}.") from error
+        run.logbook = Logbook(None, keep=records[:kept])
+
+    def _begin(self) -> None:
+        """Open the folder and the first (or the interrupted) episode, once."""
+        if self._begun:
+            return
+        run = self._run
+        if self._folder is not None:
+            if self._unfinished is None:
+                check_unused(self._folder)
+                write_description(self._folder, self.config, self.spec)
+            run.logbook = Logbook(self._folder, keep=run.logbook.records)
+            run.folder = self._folder
+        if self._unfinished is None:
+            run.episodes.start(0)
+        else:
+            index, actions, obs = self._unfinished
+            if not run.episodes.repeat(index, actions, obs) and actions.size:
+                # Not a function of its seed: what the episode taught is kept, the rest is dropped.
+                run.episodes.start(index + 1)
+        self._begun = True
+
+    def close(self) -> None:
+        """Close the environments and files."""
+        self._evaluator.close()
+        self._run.logbook.close()
+        self._env.close()
+
+
+class _Without:
+    """A checkpoint without the arrays that are not the agent's."""
+
+    def __init__(self, checkpoint: Checkpoint, *names: str) -> None:
+        self._checkpoint, self._names = checkpoint, names
+        self.shape, self.read = checkpoint.shape, checkpoint.read
+
+    def keys(self) -> list[str]:
+        return [name for name in self._checkpoint.keys() if name not in self._names]
+
+
+def _placed(settings: dict[str, Any], seed: int | None) -> dict[str, Any]:
+    """Keyword settings where they belong: the run's own at the top, the rest the algorithm's."""
+    top = {name: value for name, value in settings.items() if name in RunConfig.__dataclass_fields__}
+    inner = {name: value for name, value in settings.items() if name not in top}
+    if "env_id" in top or "algo" in top:
+        raise ConfigError("env_id and algo are not settings here: the environment is the first argument.")
+    if seed is not None:
+        top["seed"] = seed
+    if inner:
+        top["mbpo"] = {**top.get("mbpo", {}), **inner}
+    return top
+
+
+def _unreachable(env_id: str) -> bool:
+    return env_id not in gymnasium.registry and ":" not in env_id
+
+
+def _check_same_spec(found: Spec, saved: Spec, folder: Path) -> None:
+    same = found.obs_dim == saved.obs_dim and all(
+        np.array_equal(a, b) for a, b in ((found.action_low, saved.action_low), (found.action_high, saved.action_high))
+    )
+    if not same:
+        raise CheckpointError(
+            f"The run in {folder} was trained with {saved.obs_dim} observation numbers and actions between "
+            f"{saved.action_low.tolist()} and {saved.action_high.tolist()}; this environment has {found.obs_dim}, "
+            f"{found.action_low.tolist()} and {found.action_high.tolist()}."
+        )

@@ -1,0 +1,74 @@
+"""The settings of a whole run, read from JSON or from Python and validated either way."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from mbpo.agents.config import MBPOConfig
+from mbpo.agents.settings import NonNegativeInt, PositiveInt, explain, setting_names, settings
+from mbpo.errors import ConfigError
+
+
+@settings
+class RunConfig:
+    """Everything a run is a function of."""
+
+    env_id: str = "Pendulum-v1"
+    """Gymnasium id, or `module:Env-v0` for an environment that importing `module` registers."""
+    algo: Literal["mbpo"] = "mbpo"
+    """The algorithm."""
+    seed: NonNegativeInt = 0
+    """Every random draw of the run derives from this number."""
+    steps: PositiveInt = 100_000
+    """Real environment steps in all, the random ones included."""
+    eval_freq: PositiveInt = 1000
+    """Environment steps between evaluations with the mean action."""
+    eval_episodes: PositiveInt = 10
+    """Episodes per evaluation during training."""
+    termination: str = "auto"
+    """The task's termination rule: `auto` (the known rule of a known task), `never`, or
+    `module:function` with `(obs, action, next_obs) -> terminated` on batches."""
+    mbpo: MBPOConfig = field(default_factory=MBPOConfig)
+    """Settings of the algorithm."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The settings as plain JSON types."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(values: Mapping[str, Any], *, where: str) -> RunConfig:
+    """Validated settings.
+
+    Args:
+        where: Named in the error, for example a file.
+
+    Raises:
+        ConfigError: An unknown name, a wrong type or an impossible value.
+    """
+    try:
+        text = json.dumps(values)
+    except TypeError as error:
+        raise ConfigError(f"A setting in {where} is not a number, text, list or mapping: {error}.") from error
+    try:
+        return TypeAdapter(RunConfig).validate_json(text)
+    except ValidationError as error:
+        raise ConfigError(explain(error, where=where, known=setting_names(RunConfig))) from error
+
+
+def merge(base: RunConfig, overrides: Mapping[str, Any], *, where: str) -> RunConfig:
+    """`base` with some settings changed; nested settings are given as nested mappings."""
+
+    def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+        result = dict(old)
+        for name, value in new.items():
+            inner = old.get(name)
+            nested = isinstance(inner, Mapping) and isinstance(value, Mapping)
+            result[name] = merged(inner, value) if nested else value  # type: ignore[arg-type]
+        return result
+
+    return from_dict(merged(to_dict(base), overrides), where=where)

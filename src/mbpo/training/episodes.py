@@ -1,0 +1,96 @@
+"""The real environment, one episode after another: the only place that steps it for training.
+
+Episode `i` is reset with a seed derived from the run's seed and `i`. So a run stopped in the
+middle of an episode can return to exactly where it was: reset with the same seed, then repeat
+the actions taken so far.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from mbpo.envs.spec import flatten_obs, shape_action
+from mbpo.errors import EnvironmentFault
+from mbpo.training.seeding import Stream, episode_seed
+from mbpo.types import Transition
+
+
+@dataclass
+class EpisodeLog:
+    """Where the current episode stands; what a checkpoint keeps of it."""
+
+    index: int = 0
+    total_reward: float = 0.0
+    actions: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        return len(self.actions)
+
+
+class Episodes:
+    """Steps an environment and watches what comes out of it."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], name: str, seed: int) -> None:
+        self._env = env
+        self._name = name
+        self._seed = seed
+        self.log = EpisodeLog()
+        self.obs = np.zeros(0, np.float32)
+
+    def start(self, index: int) -> None:
+        """Reset for episode `index`."""
+        self.log = EpisodeLog(index)
+        seed = episode_seed(self._seed, Stream.TRAINING_EPISODE, index)
+        try:
+            obs, _ = self._env.reset(seed=seed)
+        except Exception as error:
+            raise self._fault(f"its reset(seed={seed}) raised {type(error).__name__}: {error}") from error
+        self.obs = self._checked_obs(obs)
+
+    def step(self, action: np.ndarray) -> tuple[Transition, bool]:
+        """Take one step; the transition, and whether the episode is over (either way).
+
+        Raises:
+            EnvironmentFault: The environment raised, or returned something not finite.
+        """
+        try:
+            obs, reward, terminated, truncated, _ = self._env.step(shape_action(self._env, action))
+        except Exception as error:
+            raise self._fault(f"its step raised {type(error).__name__}: {error}") from error
+        next_obs = self._checked_obs(obs)
+        if not np.isfinite(float(reward)):
+            raise self._fault(f"it returned the reward {reward}")
+        transition = Transition(self.obs, action, np.float32(reward), next_obs, np.bool_(terminated))  # type: ignore[arg-type]
+        self.obs = next_obs
+        self.log.total_reward += float(reward)
+        self.log.actions.append(action)
+        return transition, bool(terminated or truncated)
+
+    def repeat(self, index: int, actions: np.ndarray, expected_obs: np.ndarray) -> bool:
+        """Return to the middle of episode `index` by repeating its actions.
+
+        Returns:
+            Whether the environment came back to `expected_obs` to the last bit. If not, it is
+            not a function of its reset seed, and the interrupted episode cannot be continued.
+        """
+        self.start(index)
+        for action in actions:
+            _, over = self.step(action)
+            if over:
+                return False
+        return np.array_equal(self.obs, expected_obs)
+
+    def _checked_obs(self, obs: Any) -> np.ndarray:
+        flat = flatten_obs(obs)
+        if self.obs.size and flat.shape != self.obs.shape:
+            raise self._fault(f"it returned an observation of {flat.size} numbers instead of {self.obs.size}")
+        bad = np.flatnonzero(~np.isfinite(flat))
+        if bad.size:
+            raise self._fault(f"it returned {flat[bad[0]]} in dimension {bad[0]} of the observation")
+        return flat
+
+    def _fault(self, what: str) -> EnvironmentFault:
+        return EnvironmentFault(f"{self._name} failed at step {self.log.length} of episode {self.log.index}: {what}.")

@@ -1,0 +1,107 @@
+"""How good a policy is: whole episodes with the mean action, the same way everywhere.
+
+Several environments are stepped side by side so that the policy is called on a batch. Which
+seed an episode is reset with does not depend on how many run at a time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mbpo.envs.make import EnvSource
+from mbpo.envs.spec import flatten_obs, shape_action
+from mbpo.errors import EnvironmentFault
+from mbpo.training.seeding import Stream, episode_seed
+
+MAX_PARALLEL = 20
+"""Environments stepped side by side, at most."""
+
+BatchPolicy = Callable[[np.ndarray], np.ndarray]
+"""Observations `[batch, obs]` to actions `[batch, act]`."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Undiscounted returns of whole episodes."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation over episodes; 0 for a single one."""
+        return float(self.returns.std(ddof=1)) if self.returns.size > 1 else 0.0
+
+    @property
+    def standard_error(self) -> float:
+        return self.std / float(np.sqrt(self.returns.size))
+
+
+class Evaluator:
+    """Keeps its environments between evaluations."""
+
+    def __init__(self, source: EnvSource, seed: int) -> None:
+        self._source = source
+        self._seed = seed
+        self._envs: list = []
+
+    def run(self, policy: BatchPolicy, episodes: int, *, at_step: int) -> Evaluation:
+        """Evaluate for `episodes` episodes.
+
+        Args:
+            at_step: Environment steps trained for. With the seed it decides the resets, so
+                evaluations at different steps see different starts, and a rerun the same ones.
+
+        Raises:
+            EnvironmentFault: The environment failed during the evaluation.
+        """
+        width = min(episodes, MAX_PARALLEL)
+        while len(self._envs) < width:
+            self._envs.append(self._source.evaluation_env())
+        try:
+            return self._run(policy, episodes, width, at_step)
+        except EnvironmentFault:
+            raise
+        except Exception as error:
+            raise EnvironmentFault(
+                f"{self._source.name} failed during an evaluation at environment step {at_step}: "
+                f"{type(error).__name__}: {error}."
+            ) from error
+
+    def _run(self, policy: BatchPolicy, episodes: int, width: int, at_step: int) -> Evaluation:
+        returns, lengths = np.zeros(episodes), np.zeros(episodes, int)
+        current = list(range(width))
+        obs = np.stack([self._reset(slot, episode, at_step) for slot, episode in enumerate(current)])
+        waiting = width
+        active = set(range(width))
+        while active:
+            actions = policy(obs)
+            for slot in sorted(active):
+                env, episode = self._envs[slot], current[slot]
+                next_obs, reward, terminated, truncated, _ = env.step(shape_action(env, actions[slot]))
+                returns[episode] += float(reward)
+                lengths[episode] += 1
+                if not np.isfinite(returns[episode]):
+                    raise EnvironmentFault(f"{self._source.name} returned the reward {reward} during an evaluation.")
+                obs[slot] = flatten_obs(next_obs)
+                if terminated or truncated:
+                    if waiting < episodes:
+                        current[slot], waiting = waiting, waiting + 1
+                        obs[slot] = self._reset(slot, current[slot], at_step)
+                    else:
+                        active.remove(slot)
+        return Evaluation(returns, lengths)
+
+    def _reset(self, slot: int, episode: int, at_step: int) -> np.ndarray:
+        seed = episode_seed(self._seed, Stream.EVALUATION_EPISODE, at_step, episode)
+        return flatten_obs(self._envs[slot].reset(seed=seed)[0])
+
+    def close(self) -> None:
+        for env in self._envs:
+            env.close()
+        self._envs.clear()

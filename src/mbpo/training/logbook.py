@@ -1,0 +1,103 @@
+"""What a run writes down: one JSON line per record, and the same numbers for TensorBoard.
+
+`metrics.jsonl` is the record of truth. A resumed run drops the lines written after its
+checkpoint, since those steps are repeated, so the file reads as if nothing had happened.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mbpo.errors import RunFolderError, TrainingError
+from mbpo.training.checkpoint import write_whole
+
+METRICS_FILE = "metrics.jsonl"
+Record = dict[str, Any]
+
+
+def read_records(folder: Path) -> list[Record]:
+    """The records of a run, finished or running.
+
+    A last line that a crash cut short is left out.
+
+    Raises:
+        RunFolderError: The file is missing, or a line before the last is not a JSON object.
+    """
+    path = folder / METRICS_FILE
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder} holds no {METRICS_FILE} that can be read ({error.strerror}); is it a run folder of mbpo?"
+        ) from error
+    records = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            if number == len(lines):  # Not ended by a newline: cut short while being written.
+                break
+            raise RunFolderError(f"Line {number} of {path} is damaged: {error}.") from error
+        if not isinstance(record, dict):
+            raise RunFolderError(f"Line {number} of {path} is not a record.")
+        records.append(record)
+    return records
+
+
+class Logbook:
+    """Appends records to a run folder, or only remembers them when there is no folder."""
+
+    def __init__(self, folder: Path | None, *, keep: list[Record]) -> None:
+        """Args:
+        folder: Where to write; None to keep the records in memory only.
+        keep: The records to begin with; what else the folder's file holds is dropped.
+        """
+        self.records = list(keep)
+        self._file = None
+        self._board = None
+        if folder is not None:
+            # Imported here: it costs a second, and only a run that writes a folder needs it.
+            from tensorboardX import SummaryWriter
+
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                write_whole(folder / METRICS_FILE, b"".join(_line(record) for record in keep))
+                self._file = (folder / METRICS_FILE).open("ab")
+                purge = int(keep[-1]["env_step"]) + 1 if keep else 0
+                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge, flush_secs=30)
+            except OSError as error:
+                raise RunFolderError(f"Cannot write to {folder}: {error.strerror or error}.") from error
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record, flushed, so that a crash of the process loses none."""
+        record = dict(record)
+        self.records.append(record)
+        if self._file is None or self._board is None:
+            return
+        try:
+            self._file.write(_line(record))
+            self._file.flush()
+        except OSError as error:
+            raise TrainingError(
+                f"Could not write to {METRICS_FILE}: {error.strerror or error}. The last checkpoint is intact; free "
+                "some space, then resume the run."
+            ) from error
+        for name, value in record.items():
+            if isinstance(value, int | float) and name != "env_step":
+                self._board.add_scalar(name, value, record["env_step"])
+
+    def close(self) -> None:
+        """Flush and close; further writes are errors."""
+        if self._file is not None and self._board is not None:
+            self._file.close()
+            self._board.close()
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    # JSON has no NaN; a metric that is not finite is written as null.
+    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+    return json.dumps(clean).encode() + b"\n"

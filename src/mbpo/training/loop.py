@@ -1,0 +1,197 @@
+"""The one loop that drives every algorithm: model, act, step, improve; evaluate, log, checkpoint.
+
+The agent is known by its verbs only, and the environment by `Episodes`. What a run does at step
+`n` is a function of its settings and of `n`, never of when it was stopped or resumed.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic
+
+import jax.numpy as jnp
+import numpy as np
+
+from mbpo.agents.base import Agent, State
+from mbpo.errors import EnvironmentFault, TrainingError
+from mbpo.training.checkpoint import write_checkpoint
+from mbpo.training.episodes import EpisodeLog, Episodes
+from mbpo.training.evaluate import Evaluation, Evaluator
+from mbpo.training.logbook import Logbook, Record
+from mbpo.training.seeding import Stream, step_keys, stream_key
+from mbpo.training.serialize import nonfinite_names, to_tensors
+from mbpo.training.signals import Interrupted, StopRequest
+
+EPISODE_ACTIONS, EPISODE_OBS = "episode.actions", "episode.obs"
+"""Names, in a checkpoint, of what the unfinished episode needs to be returned to."""
+CHECKPOINT_SHARE = 0.05
+"""Checkpoints may take this share of a run's time; cheap ones are written after every episode."""
+MAX_STEPS_BETWEEN_CHECKPOINTS = 1000
+"""Where episodes are longer than this (or never end), checkpoints are written inside them."""
+
+Callback = Callable[[Record], bool | None]
+"""Sees every record; returning False stops the run after it."""
+Progress = Callable[["Run[Any]"], None]
+"""Called after every environment step, for a live display."""
+
+
+@dataclass
+class Run(Generic[State]):
+    """A run under way: the agent's state, the environment, and the counters of both."""
+
+    agent: Agent[State]
+    state: State
+    episodes: Episodes
+    evaluator: Evaluator
+    logbook: Logbook
+    seed: int
+    eval_freq: int
+    eval_episodes: int
+    folder: Path | None = None
+    env_step: int = 0
+    wall_time: float = 0.0
+    """Seconds spent in the loop, over all resumptions."""
+    latest: dict[str, Any] = field(default_factory=dict)
+    """The newest value of every metric, arrays until they are looked at."""
+    checkpoint_time: float = 0.0
+    checkpoint_step: int = 0
+
+    def train(
+        self,
+        until: int,
+        *,
+        stop: StopRequest,
+        callback: Callback | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Run until `until` environment steps have been taken in all.
+
+        Raises:
+            Interrupted: A signal asked to stop; the state is whole, and saved if there is a folder.
+            TrainingError: The environment failed or a value is not finite.
+        """
+        run_key = stream_key(self.seed, Stream.STEP)
+        started = time.monotonic() - self.wall_time
+        while self.env_step < until:
+            try:
+                over = self._step(run_key)
+                self.wall_time = time.monotonic() - started
+                keep_going = self._report(over, last=self.env_step == until, callback=callback)
+                if over:
+                    self.episodes.start(self.episodes.log.index + 1)
+            except EnvironmentFault:
+                # The environment failed, not the learner: what was learned so far is good.
+                self.episodes.log = EpisodeLog(self.episodes.log.index + 1)
+                self.save()
+                raise
+            if progress is not None:
+                progress(self)
+            self._checkpoint_if_due(over)
+            if stop.signal_name is not None and self.env_step < until:
+                self.save()
+                raise Interrupted(stop.signal_name)
+            if not keep_going:
+                break
+        self.save()
+
+    def _step(self, run_key: Any) -> bool:
+        """One lap: learn a model if due, act, step the real environment, improve."""
+        learn_key, act_key, improve_key = step_keys(run_key, self.env_step)
+        self.state, metrics = self.agent.learn_model(self.state, self.env_step, learn_key)
+        self.latest.update(metrics)
+        action = self.agent.act(self.state, self.episodes.obs, self.env_step, act_key)
+        if not np.isfinite(action).all():
+            raise self._diverged()
+        transition, over = self.episodes.step(action)
+        self.state, metrics = self.agent.improve(self.state, transition, self.env_step, improve_key)
+        self.latest.update(metrics)
+        self.env_step += 1
+        return over
+
+    def _report(self, over: bool, *, last: bool, callback: Callback | None) -> bool:
+        """Write a record if an episode ended or an evaluation is due; False to stop."""
+        evaluate = last or self.env_step % self.eval_freq == 0
+        if not (over or evaluate):
+            return True
+        record: Record = {"env_step": self.env_step, "wall_time": round(self.wall_time, 3)}
+        log = self.episodes.log
+        record["episode"] = log.index
+        if over:
+            record["train_return"] = log.total_reward
+            record["train_length"] = log.length
+        record.update(self._latest_floats())
+        if evaluate:
+            evaluation = self.evaluate(self.eval_episodes)
+            record["eval_return_mean"] = evaluation.mean
+            record["eval_return_std"] = evaluation.std
+            record["eval_length_mean"] = float(evaluation.lengths.mean())
+            record["eval_episodes"] = self.eval_episodes
+        self.logbook.write(record)
+        return callback is None or callback(dict(record)) is not False
+
+    def evaluate(self, episodes: int, *, evaluator: Evaluator | None = None) -> Evaluation:
+        """Mean-action episodes at the present step."""
+
+        def policy(obs: np.ndarray) -> np.ndarray:
+            return np.asarray(self.agent.predict(self.state, jnp.asarray(obs)))
+
+        return (evaluator or self.evaluator).run(policy, episodes, at_step=self.env_step)
+
+    def _latest_floats(self) -> dict[str, float]:
+        """Fetch the metrics; a loss that is not finite ends the run."""
+        self.latest = {name: float(value) for name, value in self.latest.items()}
+        if not all(np.isfinite(value) for value in self.latest.values()):
+            raise self._diverged()
+        return self.latest
+
+    def _checkpoint_if_due(self, over: bool) -> None:
+        if self.folder is None:
+            return
+        due = over or self.env_step - self.checkpoint_step >= MAX_STEPS_BETWEEN_CHECKPOINTS
+        if due and self.checkpoint_time <= CHECKPOINT_SHARE * self.wall_time:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint to the run's folder, if it has one."""
+        if self.folder is None or (self.env_step and self.env_step == self.checkpoint_step):
+            return
+        started = time.monotonic()
+        self.save_to(self.folder)
+        self.checkpoint_time += time.monotonic() - started
+        self.checkpoint_step = self.env_step
+
+    def save_to(self, folder: Path) -> None:
+        """Write a checkpoint to any folder.
+
+        Raises:
+            TrainingError: The state is not finite (nothing is written), or the disk refused.
+        """
+        if nonfinite_names(self.state):
+            raise self._diverged()
+        log = self.episodes.log
+        tensors = to_tensors(self.state)
+        width = self.agent.spec.action_dim
+        tensors[EPISODE_ACTIONS] = np.array(log.actions, np.float32).reshape(log.length, width)
+        tensors[EPISODE_OBS] = self.episodes.obs
+        progress = {
+            "env_step": self.env_step,
+            "wall_time": self.wall_time,
+            "episode": log.index,
+            "records": len(self.logbook.records),
+            "latest": self._latest_floats(),
+        }
+        write_checkpoint(folder / "checkpoint", tensors, progress)
+
+    def _diverged(self) -> TrainingError:
+        """Name the first quantity that is not finite."""
+        values = {name: float(value) for name, value in self.latest.items()}
+        bad = [f"the metric '{name}' is {value}" for name, value in values.items() if not np.isfinite(value)]
+        bad += [f"the weights '{name}' are not finite" for name in nonfinite_names(self.state)]
+        what = bad[0] if bad else "the policy's action is not finite"
+        saved = self.folder is not None and self.checkpoint_step > 0
+        kept = f" The checkpoint of step {self.checkpoint_step} is kept." if saved else ""
+        return TrainingError(
+            f"Training diverged at environment step {self.env_step}: {what}.{kept} A smaller sac.learning_rate, "
+            "sac.critic_layer_norm or a smaller utd_ratio usually helps."
+        )

@@ -1,0 +1,120 @@
+"""A run folder: `config.json`, `metrics.jsonl`, `checkpoint/`, `tensorboard/`, `curve.png`."""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from mbpo.errors import RunFolderError
+from mbpo.training.checkpoint import write_whole
+from mbpo.training.config import RunConfig, from_dict, to_dict
+from mbpo.types import Spec
+
+CONFIG_FILE = "config.json"
+_PACKAGES = ("mbpo", "jax", "jaxlib", "equinox", "optax", "gymnasium", "mujoco", "numpy")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RunDescription:
+    """What `config.json` holds."""
+
+    config: RunConfig
+    spec: Spec
+
+
+def write_description(folder: Path, config: RunConfig, spec: Spec) -> None:
+    """Write `config.json`: every resolved setting, the spaces, versions and commit.
+
+    Raises:
+        RunFolderError: The folder cannot be written to.
+    """
+    description = {
+        "config": to_dict(config),
+        "spec": {
+            "obs_dim": spec.obs_dim,
+            "action_low": spec.action_low.tolist(),
+            "action_high": spec.action_high.tolist(),
+        },
+        "versions": versions(),
+        "commit": commit(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / CONFIG_FILE, json.dumps(description, indent=2).encode() + b"\n")
+    except OSError as error:
+        raise RunFolderError(f"Cannot write the run folder {folder}: {error.strerror or error}.") from error
+
+
+def read_description(folder: Path) -> RunDescription:
+    """Read `config.json`.
+
+    Raises:
+        RunFolderError: The folder is not a run, or its description is damaged.
+        ConfigError: A setting is not valid in this version.
+    """
+    path = folder / CONFIG_FILE
+    if not folder.is_dir():
+        raise RunFolderError(f"There is no folder {folder}. A run's folder is printed when it starts.")
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder} is not a run folder of mbpo: it has no readable {CONFIG_FILE} ({error.strerror})."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(f"{path} is damaged and cannot be read as JSON: {error}.") from error
+    try:
+        config, spec = values["config"], values["spec"]
+        bounds = [np.asarray(spec[name], np.float32) for name in ("action_low", "action_high")]
+        read = Spec(int(spec["obs_dim"]), *bounds)
+        if not isinstance(config, dict) or bounds[0].ndim != 1 or bounds[0].shape != bounds[1].shape:
+            raise ValueError("the spaces do not fit together")
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{path} is not a run description of mbpo: {error}.") from error
+    return RunDescription(from_dict(config, where=str(path)), read)
+
+
+def check_unused(folder: Path) -> None:
+    """Refuse a folder that already holds a run.
+
+    Raises:
+        RunFolderError: It does, or it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file; --out must name a folder for the run.")
+    if (folder / CONFIG_FILE).exists() or (folder / "checkpoint").exists():
+        raise RunFolderError(
+            f"{folder} already holds a run, which is left as it is. Choose another --out, or continue that run with: "
+            f"mbpo train --resume {folder}"
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a run's numbers."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit this package's source is at (`+` appended if edited), or None outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        here = Path(__file__).resolve().parent
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        if git("ls-files", "--error-unmatch", Path(__file__).name) == "":
+            return None  # Inside some other project's checkout.
+        return (git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")) or None
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,134 @@
+"""A state pytree as named arrays, and back: no pickle, nothing executed.
+
+Names are paths through the pytree (`sac.params.actor.weights.0`). Of a replay buffer only the
+rows that hold data are written. Reading fills a template of known shapes, so an array that is
+missing, extra, or of another shape or dtype is an error before any memory is taken for it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
+
+from mbpo.data.replay import Replay
+from mbpo.errors import CheckpointError
+
+T = TypeVar("T")
+
+
+class TensorSource(Protocol):
+    """Named arrays whose shapes are known before they are read."""
+
+    def keys(self) -> list[str]: ...
+    def shape(self, name: str) -> tuple[int, ...]: ...
+    def read(self, name: str) -> np.ndarray: ...
+
+
+def to_tensors(state: object) -> dict[str, np.ndarray]:
+    """Every array of a state under its path; replay buffers cut to the rows that hold data."""
+    tensors: dict[str, np.ndarray] = {}
+    for name, leaf in _leaves(state):
+        if isinstance(leaf, Replay):
+            size = int(leaf.size)
+            for inner, array in _leaves(leaf, name):
+                host = np.asarray(array, order="C")
+                tensors[inner] = host[:size] if _is_ring(inner) else host
+        else:
+            tensors[name] = np.asarray(leaf, order="C")
+    return tensors
+
+
+def from_tensors(template: T, source: TensorSource) -> T:
+    """The state of the template's structure with the arrays of `source`.
+
+    Args:
+        template: A state, or its shapes (`jax.eval_shape`).
+
+    Raises:
+        CheckpointError: The arrays are not those of such a state.
+    """
+    shapes = dict(_leaves(template, replay_as_leaf=False))
+    missing, extra = sorted(shapes.keys() - set(source.keys())), sorted(set(source.keys()) - shapes.keys())
+    if missing or extra:
+        first = f"it lacks '{missing[0]}'" if missing else f"it holds '{extra[0]}', which the run has not"
+        raise CheckpointError(
+            f"The checkpoint does not fit this run: {first} ({len(missing)} arrays missing, {len(extra)} unknown)."
+        )
+    leaves = []
+    for name, leaf in shapes.items():
+        found, expected, ring = source.shape(name), tuple(leaf.shape), _is_ring(name)
+        fits = found[1:] == expected[1:] and found[0] <= expected[0] if ring and found else found == expected
+        if not fits:
+            raise CheckpointError(
+                f"The checkpoint does not fit this run: '{name}' is {found} and should be {expected}."
+            )
+        array = source.read(name)
+        if array.dtype != leaf.dtype:
+            raise CheckpointError(
+                f"The checkpoint does not fit this run: '{name}' holds {array.dtype} and should hold {leaf.dtype}."
+            )
+        if ring:
+            full = np.zeros(expected, array.dtype)
+            full[: found[0]] = array
+            array = full
+        leaves.append(jnp.array(array))
+    state = tree_unflatten(jax.tree.structure(template), leaves)
+    _check_rings(state)
+    return state
+
+
+def nonfinite_names(state: object) -> list[str]:
+    """Paths of the floating-point arrays that hold a NaN or an infinity.
+
+    Before the first fit the hold-out scores are infinite on purpose, and are not reported.
+    """
+    names = []
+    for name, leaf in _leaves(state, replay_as_leaf=False):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not name.endswith("holdout_scores"):
+            if not bool(jnp.isfinite(leaf).all()):
+                names.append(name)
+    return names
+
+
+def _leaves(tree: object, prefix: str = "", *, replay_as_leaf: bool = True) -> Iterator[tuple[str, Any]]:
+    inside_replay = isinstance(tree, Replay)
+    is_leaf = (lambda x: isinstance(x, Replay)) if replay_as_leaf and not inside_replay else None
+    for path, leaf in tree_flatten_with_path(tree, is_leaf=is_leaf)[0]:
+        name = keystr(path, simple=True, separator=".")
+        yield (f"{prefix}.{name}" if prefix else name), leaf
+
+
+def _is_ring(name: str) -> bool:
+    """Whether the array is a replay column, whose rows past `size` are not stored."""
+    return ".data." in f".{name}"
+
+
+def _check_rings(state: object) -> None:
+    """A hand-made file could point outside its ring; XLA would clamp that silently."""
+    for node in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Replay)):
+        if isinstance(node, Replay):
+            size, position = int(node.size), int(node.position)
+            if not (0 <= size <= node.capacity and 0 <= position <= node.capacity):
+                raise CheckpointError(
+                    f"The checkpoint is damaged: a replay buffer of {node.capacity} rows claims "
+                    f"{size} of them at position {position}."
+                )
+
+
+class ArraySource:
+    """Arrays already in memory as a `TensorSource`."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._arrays = arrays
+
+    def keys(self) -> list[str]:
+        return list(self._arrays)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._arrays[name].shape
+
+    def read(self, name: str) -> np.ndarray:
+        return self._arrays[name]

@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM end a run at the next environment step, with everything saved.
+
+A second Ctrl-C ends it at once.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop, and did so with its state whole."""
+
+
+class StopRequest:
+    """Remembers the signal that asked for a stop."""
+
+    def __init__(self) -> None:
+        self.signal_name: str | None = None
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn SIGINT and SIGTERM into a request; outside the main thread, change nothing."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if request.signal_name is not None:
+            raise KeyboardInterrupt
+        request.signal_name = signal.Signals(number).name
+
+    handled = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, handle) for number in handled}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

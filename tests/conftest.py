@@ -1,0 +1,28 @@
+"""Strictness for every test: shapes are checked at run time, properties are reproducible.
+
+The import hook must be installed before the package is imported, so it stands at the top of the
+first file that pytest loads. `mbpo.agents.config` is left out: pydantic checks it already.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+
+# Tests compile much and compute little, and unoptimised code compiles in two thirds of the time. Set
+# XLA_FLAGS to anything else, or to nothing, to test the code that users run.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+install_import_hook(["mbpo.nn", "mbpo.data", "mbpo.model", "mbpo.agents.sac", "mbpo.agents.mbpo"], "beartype.beartype")
+
+# No deadline: a first example compiles, and a shared machine is slow at any time. On CI the same
+# examples are drawn every time, so that a red build can be repeated.
+settings.register_profile(
+    "mbpo",
+    deadline=None,
+    max_examples=40,
+    derandomize="CI" in os.environ,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
+)
+settings.load_profile("mbpo")

@@ -1,0 +1,163 @@
+"""Branched rollouts through worlds with known answers: moments, ends, breaks, lengths, retention."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import LINEAR_GAUSSIAN, countdown_step
+
+from mbpo.data.replay import Replay, make_replay
+from mbpo.model.rollout import branched_rollouts
+
+
+def idle(obs, key):
+    return jnp.zeros((obs.shape[0], 1))
+
+
+@jax.jit
+def countdown(start_obs, imagined, length, retain):
+    return branched_rollouts(
+        countdown_step, idle, start_obs, imagined, jax.random.key(0), rollout_length=length, retain=retain
+    )
+
+
+@jax.jit
+def linear_gaussian(start_obs, imagined, key, length):
+    world = LINEAR_GAUSSIAN
+    return branched_rollouts(
+        world.model_step,
+        world.policy,
+        start_obs,
+        imagined,
+        key,
+        rollout_length=length,
+        retain=jnp.int32(imagined.capacity),
+    )
+
+
+def stored(replay: Replay):
+    """`(name, steps to the end, terminated)` of every row, in the order of storing."""
+    held = jax.tree.map(lambda a: np.asarray(a)[: int(replay.size)], replay.data)
+    return [(int(o[0]), int(o[1]), bool(t)) for o, t in zip(held.obs, held.terminated, strict=True)]
+
+
+def run(starts, length, retain=20):
+    obs = jnp.asarray(starts, jnp.float32)
+    return countdown(obs, make_replay(20, 3, 1), jnp.int32(length), jnp.int32(retain))
+
+
+ENDINGS = [[1, 1, 0], [2, 2, 0], [3, 5, 0], [4, 0, 0]]
+"""Branches that end after 1, 2 and 5 steps, and one that never does."""
+
+
+def test_a_terminal_row_is_stored_once_and_nothing_follows_it():
+    replay, metrics = run(ENDINGS, 4)
+    assert stored(replay) == [
+        *[(1, 1, True), (2, 2, False), (3, 5, False), (4, 0, False)],
+        *[(2, 1, True), (3, 4, False), (4, -1, False)],
+        *[(3, 3, False), (4, -2, False)],
+        *[(3, 2, False), (4, -3, False)],
+    ]
+    assert int(metrics["rollout_rows"]) == 11
+    assert float(metrics["rollout_alive"]) == 0.5
+    assert int(metrics["rollout_nonfinite"]) == 0
+    assert float(metrics["model_uncertainty"]) == 0.5
+
+
+def test_rows_are_whole_and_steps_follow_each_other():
+    replay, _ = run(ENDINGS, 3)
+    held = jax.tree.map(lambda a: np.asarray(a)[: int(replay.size)], replay.data)
+    np.testing.assert_array_equal(held.reward, held.obs[:, 0])
+    np.testing.assert_array_equal(held.next_obs, held.obs - [0, 1, 1])
+    never_ending = held.obs[held.obs[:, 0] == 4]
+    np.testing.assert_array_equal(never_ending[:, 1], [0, -1, -2])
+
+
+def test_non_finite_rows_end_their_branch_unstored():
+    # Branch 1 breaks at its second step; branch 2 would terminate at the step it breaks at, the first.
+    replay, metrics = run([[1, 0, 2], [2, 1, 1], [3, 0, 0], [4, 2, 0]], 3)
+    assert stored(replay) == [
+        *[(1, 0, False), (3, 0, False), (4, 2, False)],
+        *[(3, -1, False), (4, 1, True)],
+        *[(3, -2, False)],
+    ]
+    assert int(metrics["rollout_nonfinite"]) == 2
+    assert float(metrics["rollout_alive"]) == 0.25
+    assert all(bool(jnp.isfinite(a).all()) for a in jax.tree.leaves(replay.data))
+
+
+def test_a_non_finite_reward_ends_the_branch_too():
+    def step(obs, action, key):
+        return countdown_step(obs, action, key)._replace(reward=jnp.where(obs[:, 0] == 1, jnp.inf, 0.0))
+
+    replay, metrics = branched_rollouts(
+        step,
+        idle,
+        jnp.asarray([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]]),
+        make_replay(20, 3, 1),
+        jax.random.key(0),
+        rollout_length=jnp.int32(2),
+        retain=jnp.int32(20),
+    )
+    assert stored(replay) == [(2, 0, False), (2, -1, False)]
+    assert int(metrics["rollout_nonfinite"]) == 1
+
+
+def test_no_row_at_all_is_no_error():
+    replay, metrics = run([[1, 0, 1]] * 4, 3)
+    assert int(replay.size) == int(metrics["rollout_rows"]) == 0
+    assert float(metrics["model_uncertainty"]) == 0.0
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 5])
+def test_every_living_branch_runs_for_k_steps(length):
+    replay, _ = run([[1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, 0]], length)
+    assert int(replay.size) == 4 * length
+    assert [name for name, _, _ in stored(replay)] == [1, 2, 3, 4] * length
+
+
+def test_a_new_rollout_length_or_retention_does_not_recompile():
+    countdown.clear_cache()
+    for length, retain in [(1, 4), (2, 8), (5, 20), (1, 20)]:
+        run(ENDINGS, length, retain)
+    assert countdown._cache_size() == 1
+
+
+def test_the_buffer_retains_only_the_newest_rows():
+    # Four branches of three steps: 12 rows into 6 slots keep the last six, the first of them at slot 0.
+    replay, metrics = run([[1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, 0]], 3, retain=6)
+    assert int(replay.size) == 6
+    assert int(metrics["rollout_rows"]) == 12
+    assert stored(replay) == [(3, -1, False), (4, -1, False), *[(n, -2, False) for n in (1, 2, 3, 4)]]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_moments_after_k_steps_match_the_closed_form(steps):
+    # The state's noise and the action's have one shape: keys used twice, in a step or across steps,
+    # would correlate them and show in the covariance.
+    rows, start = 20_000, np.array([1.0, 2.0])
+    replay, _ = linear_gaussian(
+        jnp.tile(jnp.asarray(start, jnp.float32), (rows, 1)),
+        make_replay(5 * rows, 2, 2),
+        jax.random.key(3),
+        jnp.int32(steps),
+    )
+    last = np.asarray(replay.data.next_obs[(steps - 1) * rows : steps * rows], float)
+    mean, covariance = LINEAR_GAUSSIAN.moments(start, steps)
+    spread = np.sqrt(np.diag(covariance))
+    # Standard errors: σ/141 for means, and about σ_i σ_j/100 for covariances.
+    np.testing.assert_array_less(abs(last.mean(axis=0) - mean), 4.5 * spread / 141)
+    np.testing.assert_array_less(abs(np.cov(last.T) - covariance), 0.045 * np.outer(spread, spread))
+
+
+def test_stored_actions_are_the_policys_and_rewards_the_worlds():
+    rows = 20_000
+    world = LINEAR_GAUSSIAN
+    start = jnp.asarray(np.random.default_rng(1).standard_normal((rows, 2)), jnp.float32)
+    replay, _ = linear_gaussian(start, make_replay(5 * rows, 2, 2), jax.random.key(0), jnp.int32(1))
+    obs, action, reward, next_obs, _ = (np.asarray(a, float)[:rows] for a in replay.data)
+    np.testing.assert_allclose(obs, start)
+    assert (action - obs @ world.K.T).std() == pytest.approx(world.action_std, rel=0.03)
+    expected_obs, expected_reward = world.mean(obs, action)
+    assert (reward - expected_reward).std() == pytest.approx(world.reward_std, rel=0.03)
+    np.testing.assert_allclose((next_obs - expected_obs).std(axis=0), world.state_std, rtol=0.03)
