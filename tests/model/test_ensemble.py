@@ -13,6 +13,7 @@ from mbpo.model.ensemble import (
     EnsembleParams,
     absorb_normalizers,
     as_model_step,
+    make_ensemble,
     make_targets,
     predict_normalized,
     split_prediction,

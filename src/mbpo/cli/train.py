@@ -82,17 +82,14 @@ def _resume(arguments: TrainArguments, argv: list[str]) -> int:
 def _train(agent, until: int, folder: Path, final_episodes: int) -> int:  # type: ignore[no-untyped-def]
     from mbpo.viz.curves import plot_curves
 
-    resume_line = f"mbpo train --resume {folder}"
     try:
         with open_display(agent, until, folder) as display:
             agent.learn(until - agent.env_step, callback=display.record, progress=display.step)
     except KeyboardInterrupt as stop:
-        print(f"\nStopped by {stop or 'Ctrl-C'} at step {agent.env_step}. To go on:\n  {resume_line}")
+        print(f"\nStopped by {stop or 'Ctrl-C'} at step {agent.env_step}. {_how_to_go_on(folder)}")
         return 130
     except MBPOError as error:
-        if (folder / "checkpoint").exists():
-            raise type(error)(f"{error} To go on from the last checkpoint: {resume_line}") from error
-        raise
+        raise type(error)(f"{error} {_how_to_go_on(folder)}") from error
     print(f"results  {folder}/  (config.json, metrics.jsonl, checkpoint/, curve.png)")
     plot_curves([folder], folder / "curve.png")
     if final_episodes:
@@ -103,6 +100,12 @@ def _train(agent, until: int, folder: Path, final_episodes: int) -> int:  # type
         )
     agent.close()
     return 0
+
+
+def _how_to_go_on(folder: Path) -> str:
+    if not (folder / "checkpoint" / "manifest.json").exists():
+        return f"No checkpoint had been written yet; {folder} can be deleted."
+    return f"To go on from the last checkpoint:\n  mbpo train --resume {folder}"
 
 
 def _defaults(config: RunConfig) -> TrainArguments:

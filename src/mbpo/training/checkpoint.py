@@ -73,7 +73,7 @@ def write_checkpoint(folder: Path, tensors: dict[str, np.ndarray], progress: dic
     except OSError as error:
         raise TrainingError(
             f"Could not write a checkpoint to {folder}: {error.strerror or error}. The last checkpoint is intact; "
-            f"free some space or mend the folder, then continue with: mbpo train --resume {folder.parent}"
+            "free some space, or make the folder writable again."
         ) from error
 
 

@@ -4,12 +4,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Lt
 from pydantic import TypeAdapter, ValidationError
 
 from mbpo.agents.config import MBPOConfig
-from mbpo.agents.settings import NonNegativeInt, PositiveInt, explain, setting_names, settings
+from mbpo.agents.settings import PositiveInt, explain, setting_names, settings
 from mbpo.errors import ConfigError
 
 
@@ -21,7 +22,7 @@ class RunConfig:
     """Gymnasium id, or `module:Env-v0` for an environment that importing `module` registers."""
     algo: Literal["mbpo"] = "mbpo"
     """The algorithm."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     """Every random draw of the run derives from this number."""
     steps: PositiveInt = 100_000
     """Real environment steps in all, the random ones included."""

@@ -84,7 +84,7 @@ class Logbook:
         except OSError as error:
             raise TrainingError(
                 f"Could not write to {METRICS_FILE}: {error.strerror or error}. The last checkpoint is intact; free "
-                "some space, then resume the run."
+                "some space, or make the folder writable again."
             ) from error
         for name, value in record.items():
             if isinstance(value, int | float) and name != "env_step":

@@ -76,7 +76,7 @@ def from_tensors(template: T, source: TensorSource) -> T:
             array = full
         leaves.append(jnp.array(array))
     state = tree_unflatten(jax.tree.structure(template), leaves)
-    _check_rings(state)
+    _check_rings(state, source)
     return state
 
 
@@ -106,16 +106,18 @@ def _is_ring(name: str) -> bool:
     return ".data." in f".{name}"
 
 
-def _check_rings(state: object) -> None:
-    """A hand-made file could point outside its ring; XLA would clamp that silently."""
-    for node in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Replay)):
-        if isinstance(node, Replay):
-            size, position = int(node.size), int(node.position)
-            if not (0 <= size <= node.capacity and 0 <= position <= node.capacity):
-                raise CheckpointError(
-                    f"The checkpoint is damaged: a replay buffer of {node.capacity} rows claims "
-                    f"{size} of them at position {position}."
-                )
+def _check_rings(state: object, source: TensorSource) -> None:
+    """A hand-made file could point outside its ring, or at rows it lacks; XLA would clamp that silently."""
+    for name, node in _leaves(state):
+        if not isinstance(node, Replay):
+            continue
+        size, position = int(node.size), int(node.position)
+        stored = {source.shape(inner)[0] for inner, _ in _leaves(node, name) if _is_ring(inner)}
+        if not (stored == {size} and 0 <= size <= node.capacity and 0 <= position < node.capacity):
+            raise CheckpointError(
+                f"The checkpoint is damaged: a replay buffer of {node.capacity} rows claims {size} of them, to be "
+                f"continued at row {position}, and holds {max(stored)}."
+            )
 
 
 class ArraySource:

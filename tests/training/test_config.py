@@ -1,0 +1,115 @@
+"""Settings of a run: checked like everything a user types, whole from JSON and back."""
+
+import dataclasses
+import json
+
+import pytest
+from tiny_tasks import MBPO_SETTINGS, one_paragraph
+
+from mbpo.agents.config import MBPOConfig
+from mbpo.errors import ConfigError
+from mbpo.training.config import RunConfig, from_dict, merge, to_dict
+from mbpo.training.presets import PRESETS, preset
+
+
+def complaint(values) -> str:
+    with pytest.raises(ConfigError) as caught:
+        from_dict(values, where="a test")
+    return one_paragraph(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"stesp": 3}, ["'stesp'", "Did you mean 'steps'", "a test"]),
+        ({"mbpo": {"sac": {"gama": 0.9}}}, ["'mbpo.sac.gama'", "Did you mean 'gamma'"]),
+        ({"mbpo": {"utd": 3}}, ["'mbpo.utd'"]),
+        ({"env": "Pendulum-v1"}, ["'env'", "env_id"]),
+        ({"steps": 1.5}, ["'steps'", "1.5"]),
+        ({"steps": "100"}, ["'steps'", "'100'"]),
+        ({"steps": True}, ["'steps'", "True"]),
+        ({"steps": 0}, ["'steps'", "0"]),
+        ({"seed": -1}, ["'seed'", "-1"]),
+        ({"seed": 2**32}, ["'seed'", str(2**32)]),
+        ({"algo": "ppo"}, ["'algo'", "'ppo'"]),
+        ({"env_id": None}, ["'env_id'"]),
+        ({"mbpo": {"real_ratio": 1.2}}, ["'mbpo.real_ratio'", "1.2"]),
+        ({"mbpo": {"sac": {"hidden_sizes": []}}}, ["'mbpo.sac.hidden_sizes'"]),
+        ({"mbpo": {"sac": {"learning_rate": float("nan")}}}, ["learning_rate"]),
+        ({"mbpo": {"model": {"num_elites": 9}}}, ["num_elites (9)", "ensemble_size (7)"]),
+        ({"mbpo": {"rollout_length": {"start": 5}}}, ["rollout_length.end (1)", "rollout_length.start (5)"]),
+        ({"mbpo": {"replay_capacity": 100}}, ["replay_capacity (100)", "random_steps (5000)"]),
+        ({"steps": 0, "seed": -1}, ["'steps'", "'seed'"]),  # All that is wrong, at once.
+        ({"steps": object()}, ["a test", "object"]),
+    ],
+)
+def test_what_is_refused(values, words):
+    message = complaint(values)
+    for word in words:
+        assert word in message
+
+
+def test_an_integer_may_stand_for_a_float():
+    config = from_dict({"mbpo": {"real_ratio": 1}}, where="a test")
+    assert config.mbpo.real_ratio == 1.0
+    assert isinstance(config.mbpo.real_ratio, float)
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunConfig().steps = 3
+
+
+def test_every_setting_survives_json():
+    config = from_dict(
+        {"env_id": "a:B-v0", "seed": 2**32 - 1, "mbpo": {**MBPO_SETTINGS, "real_ratio": 0.1}}, where="a test"
+    )
+    again = from_dict(json.loads(json.dumps(to_dict(config))), where="a test")
+    assert again == config
+    assert again.mbpo.sac.hidden_sizes == (16, 16)
+    assert to_dict(config)["mbpo"]["sac"]["hidden_sizes"] == [16, 16]
+
+
+def test_to_dict_holds_every_setting():
+    def names(cls) -> dict:
+        return {f.name: names(f.type) if dataclasses.is_dataclass(f.type) else None for f in dataclasses.fields(cls)}
+
+    def keys(values) -> dict:
+        return {name: keys(value) if isinstance(value, dict) else None for name, value in values.items()}
+
+    assert keys(to_dict(RunConfig())) == names(RunConfig)
+
+
+def test_merge_changes_only_what_it_is_told_to():
+    base = from_dict({"seed": 4, "mbpo": {"sac": {"gamma": 0.9, "tau": 0.1}}}, where="a test")
+    changed = merge(base, {"steps": 7, "mbpo": {"sac": {"gamma": 0.5}}}, where="a test")
+    assert (changed.seed, changed.steps, changed.mbpo.sac.gamma, changed.mbpo.sac.tau) == (4, 7, 0.5, 0.1)
+    assert merge(base, {}, where="a test") == base
+    assert base.mbpo.sac.gamma == 0.9
+
+
+def test_merge_refuses_what_does_not_fit():
+    with pytest.raises(ConfigError, match="Did you mean 'gamma'"):
+        merge(RunConfig(), {"mbpo": {"sac": {"gamm": 0.5}}}, where="a test")
+    with pytest.raises(ConfigError, match="'mbpo.sac'"):
+        merge(RunConfig(), {"mbpo": {"sac": 3}}, where="a test")
+
+
+@pytest.mark.parametrize("name", [*PRESETS, "Unheard"])
+def test_presets_are_valid_settings(name):
+    config = preset(f"{name}-v3")
+    assert config.env_id == f"{name}-v3"
+    assert (config == RunConfig(env_id=f"{name}-v3")) is (name == "Unheard")
+
+
+@pytest.mark.parametrize(
+    "env_id", ["Pendulum-v1", "Pendulum-v12", "Pendulum", "module:Pendulum-v1", "space/Pendulum-v0"]
+)
+def test_presets_are_found_by_name(env_id):
+    assert preset(env_id).mbpo == preset("Pendulum-v1").mbpo != MBPOConfig()
+    assert preset(env_id).env_id == env_id
+
+
+@pytest.mark.parametrize("env_id", ["MyPendulum-v1", "Pendulum-vx", "Pendulum-v1x", "pendulum-v1", "Pendulum-", ""])
+def test_presets_of_other_names_are_not_taken(env_id):
+    assert preset(env_id).mbpo == MBPOConfig()

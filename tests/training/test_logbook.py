@@ -1,0 +1,130 @@
+"""`metrics.jsonl`: read back after any crash, and never the reason that a checkpoint is lost."""
+
+import errno
+import json
+import math
+import os
+
+import pytest
+from tiny_tasks import one_paragraph
+
+from mbpo.errors import RunFolderError, TrainingError
+from mbpo.training.logbook import METRICS_FILE, Logbook, read_records
+
+RECORDS = [{"env_step": 10, "alpha": 0.5}, {"env_step": 20, "alpha": 0.25, "note": "ö"}]
+
+
+def write(folder, records=RECORDS, keep=()) -> Logbook:
+    book = Logbook(folder, keep=list(keep))
+    for record in records:
+        book.write(record)
+    return book
+
+
+def complaint(folder) -> str:
+    with pytest.raises(RunFolderError) as caught:
+        read_records(folder)
+    return one_paragraph(str(caught.value))
+
+
+def test_there_and_back(tmp_path):
+    book = write(tmp_path)
+    assert read_records(tmp_path) == book.records == RECORDS  # Before it is closed: a crash loses none.
+    book.close()
+    assert (tmp_path / METRICS_FILE).read_text().count("\n") == 2
+
+
+def test_without_a_folder_records_are_remembered():
+    book = write(None)
+    assert book.records == RECORDS
+    book.close()
+
+
+def test_records_are_copies():
+    record = {"env_step": 1}
+    book = write(None, [record])
+    record["env_step"] = 2
+    assert book.records == [{"env_step": 1}]
+
+
+def test_what_is_not_finite_is_null(tmp_path):
+    write(tmp_path, [{"env_step": 1, "a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.5}]).close()
+    text = (tmp_path / METRICS_FILE).read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {"env_step": 1, "a": None, "b": None, "c": None, "d": 1.5}
+
+
+def test_kept_records_replace_what_the_file_held(tmp_path):
+    write(tmp_path, [*RECORDS, {"env_step": 30}]).close()
+    book = write(tmp_path, [{"env_step": 25}], keep=RECORDS)
+    assert read_records(tmp_path) == [*RECORDS, {"env_step": 25}]
+    book.close()
+
+
+def test_half_written_last_line_is_left_out(tmp_path):
+    write(tmp_path).close()
+    whole = (tmp_path / METRICS_FILE).read_bytes()
+    first = whole.index(b"\n") + 1
+    for end in range(first, len(whole) - 1):
+        (tmp_path / METRICS_FILE).write_bytes(whole[:end])
+        assert read_records(tmp_path) == RECORDS[:1]
+    (tmp_path / METRICS_FILE).write_bytes(whole[:-1])  # All but the newline arrived.
+    assert read_records(tmp_path) == RECORDS
+
+
+@pytest.mark.parametrize("line", ['{"env_st', "nothing", "\x00\x00\x00", '{"env_step": 20', "[" * 100_000])
+def test_damaged_line_in_the_middle(tmp_path, line):
+    write(tmp_path).close()
+    lines = (tmp_path / METRICS_FILE).read_text().splitlines()
+    (tmp_path / METRICS_FILE).write_text("\n".join([lines[0], line, lines[1], ""]))
+    assert "Line 2" in complaint(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["3", "[]", '"text"', "null", "{}", '{"env_step": "3"}', '{"env_step": null}'])
+def test_a_line_that_is_no_record(tmp_path, line):
+    (tmp_path / METRICS_FILE).write_text(f'{{"env_step": 1}}\n{line}\n')
+    assert "Line 2" in complaint(tmp_path)
+
+
+def test_missing_file(tmp_path):
+    assert METRICS_FILE in complaint(tmp_path)
+    assert METRICS_FILE in complaint(tmp_path / "nowhere")
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / METRICS_FILE).write_text("")
+    assert read_records(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError) as caught:
+        Logbook(tmp_path / "file" / "run", keep=[])
+    one_paragraph(str(caught.value))
+
+
+class FullDisk:
+    """A file whose disk is full."""
+
+    def write(self, data) -> int:
+        return len(data)
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def close(self) -> None:
+        pass
+
+
+def test_full_disk(tmp_path):
+    book = write(tmp_path)
+    book._file = FullDisk()
+    with pytest.raises(TrainingError) as caught:
+        book.write({"env_step": 30})
+    assert "No space left on device" in one_paragraph(str(caught.value))
+    assert read_records(tmp_path) == RECORDS
+
+
+def test_tensorboard_gets_the_same_numbers(tmp_path):
+    write(tmp_path).close()
+    data = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
+    assert data.count(b"alpha") == 2
