@@ -43,10 +43,10 @@ class LinearGaussian(NamedTuple):
         return obs @ self.A.T + action @ self.B.T + self.c, obs @ self.w + action @ self.v
 
     def model_step(self, obs, action, key) -> ModelOutput:
-        state_key, reward_key = jax.random.split(key)
         next_obs, reward = self.mean(obs, action)
-        next_obs = next_obs + self.state_std * jax.random.normal(state_key, next_obs.shape)
-        reward = reward + self.reward_std * jax.random.normal(reward_key, reward.shape)
+        # The key itself, as in `policy`: handed the same one, action and state noise would coincide.
+        next_obs = next_obs + self.state_std * jax.random.normal(key, next_obs.shape)
+        reward = reward + self.reward_std * jax.random.normal(jax.random.fold_in(key, 1), reward.shape)
         return ModelOutput(next_obs, reward, jnp.zeros(reward.shape, bool), jnp.zeros(reward.shape))
 
     def policy(self, obs, key):

@@ -47,13 +47,12 @@ def train(agent: MBPOAgent, seed: int):
 @pytest.mark.slow
 def test_mbpo_learns_the_point_mass():
     agent = MBPOAgent(PointMass.spec, CONFIG, PointMass.terminated, jax.random.key(0))
-    for seed in (0, 1):
-        untrained, learned = (
-            PointMass.mean_return(lambda x, state=state: agent.predict(state, jnp.asarray(x)))
-            for state in (agent.init(jax.random.key(seed)), train(agent, seed))
-        )
-        assert untrained < 2 * THRESHOLD
-        assert learned > THRESHOLD
+    untrained, learned = (
+        PointMass.mean_return(lambda x, state=state: agent.predict(state, jnp.asarray(x)))
+        for state in (agent.init(jax.random.key(0)), train(agent, 0))
+    )
+    assert untrained < 2 * THRESHOLD
+    assert learned > THRESHOLD
 
 
 def test_the_threshold_is_between_the_best_and_doing_nothing():

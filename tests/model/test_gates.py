@@ -43,6 +43,12 @@ def test_constant_schedules_stay_constant():
         assert scheduled_rollout_length(epoch, start_epoch=0, end_epoch=0, start=10, end=10) == 10
 
 
+def test_a_steep_schedule_stops_at_its_end():
+    # Four steps more in one epoch: going on by the same slope would give 9 at epoch 2.
+    lengths = [scheduled_rollout_length(e, start_epoch=0, end_epoch=1, start=1, end=5) for e in range(5)]
+    assert lengths == [1, 5, 5, 5, 5]
+
+
 @given(st.integers(0, 400), st.integers(0, 100), st.integers(1, 200), st.integers(1, 5), st.integers(0, 30))
 def test_any_schedule_stays_between_its_ends_and_never_shrinks(epoch, start_epoch, duration, start, growth):
     schedule = {

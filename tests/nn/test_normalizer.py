@@ -39,6 +39,15 @@ def test_a_constant_dimension_is_shifted_and_not_blown_up(value):
     assert float(abs(normalizer.normalize(x)).max()) <= max(1e-5 * abs(value), 1e-6)
 
 
+def test_a_spread_of_mere_rounding_counts_as_none():
+    # Neighbouring float32 numbers, 6e-5 apart at 1000: dividing by that would turn rounding into ±1.
+    x = np.full((100, 1), 1000.3, np.float32)
+    x[::2] = np.nextafter(x[::2], np.float32(2000))
+    normalizer = FIT(jnp.asarray(x), jnp.ones(100))
+    assert float(normalizer.std[0]) == 1.0
+    assert float(abs(normalizer.normalize(jnp.asarray(x))).max()) < 1e-3
+
+
 @pytest.mark.parametrize(("mean", "std"), [(1000.0, 0.1), (-10.0, 1e-3), (1e4, 1.0)])
 def test_a_large_mean_beside_a_small_spread(mean, std):
     # E[x²] − E[x]² in float32 would leave no correct digit here (1e6 has a spacing of 0.06).

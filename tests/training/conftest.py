@@ -1,36 +1,5 @@
-"""Compiled code shared between tests: compiling takes longer than all that is tested with it."""
+"""Fixtures shared with the other folders that train."""
 
-import os
+from shared_runs import compiled_code, shared_agents
 
-import pytest
-
-from mbpo.training.algorithm import MBPO
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_code(tmp_path_factory):
-    """Compiled code goes to a folder of this test session, not to the user's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path_factory.getbasetemp() / "cache"))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def shared_agents():
-    """Runs with equal settings share one agent, and so what was compiled for it.
-
-    An agent is settings only; all that is learned lives in the state. What a fresh process does
-    is tested from the command line.
-    """
-    made, agents = MBPO._make_agent, {}
-
-    def cached(self):
-        space = self._env.observation_space.shape, repr(self._env.action_space)
-        key = (repr(self.config.mbpo), self.config.seed, space, self._termination_fn)
-        if key not in agents:
-            agents[key] = made(self)
-        return agents[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MBPO, "_make_agent", cached)
-        yield
+__all__ = ["compiled_code", "shared_agents"]

@@ -91,7 +91,7 @@ def test_merge_changes_only_what_it_is_told_to():
 def test_merge_refuses_what_does_not_fit():
     with pytest.raises(ConfigError, match="Did you mean 'gamma'"):
         merge(RunConfig(), {"mbpo": {"sac": {"gamm": 0.5}}}, where="a test")
-    with pytest.raises(ConfigError, match="'mbpo.sac'"):
+    with pytest.raises(ConfigError, match=r"'mbpo\.sac'"):
         merge(RunConfig(), {"mbpo": {"sac": 3}}, where="a test")
 
 

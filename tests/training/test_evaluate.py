@@ -104,9 +104,7 @@ def test_starts_depend_on_the_seed_and_on_the_step():
     assert lengths[0] != lengths[2]
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"), [("raises", "motor overheated"), ("reward nan", "nan"), ("obs shape", "")]
-)
+@pytest.mark.parametrize(("fault", "words"), [("raises", "motor overheated"), ("reward nan", "nan"), ("obs shape", "")])
 def test_fault(fault, words):
     with pytest.raises(EnvironmentFault) as caught:
         run(lambda: Script(fault=fault), 3)

@@ -117,11 +117,13 @@ class FullDisk:
 
 def test_full_disk(tmp_path):
     book = write(tmp_path)
+    book._file.close()
     book._file = FullDisk()
     with pytest.raises(TrainingError) as caught:
         book.write({"env_step": 30})
     assert "No space left on device" in one_paragraph(str(caught.value))
     assert read_records(tmp_path) == RECORDS
+    book.close()
 
 
 def test_tensorboard_gets_the_same_numbers(tmp_path):

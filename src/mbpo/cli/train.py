@@ -47,6 +47,8 @@ def main(argv: list[str]) -> int:
     """Train, and print where the results lie and how good the policy is."""
     # Read twice: first to learn which environment, whose preset then gives the defaults.
     first = parse(TrainArguments, argv, prog="mbpo train", default=_defaults(preset("Pendulum-v1")))
+    if first.final_episodes < 0:
+        raise ConfigError(f"--final-episodes is a number of episodes, or 0 for none, not {first.final_episodes}.")
     if first.resume is not None:
         return _resume(first, argv)
     arguments = parse(TrainArguments, argv, prog="mbpo train", default=_defaults(preset(first.env_id)))
@@ -59,8 +61,12 @@ def main(argv: list[str]) -> int:
 
 
 def _resume(arguments: TrainArguments, argv: list[str]) -> int:
-    given = {a.split("=")[0] for a in argv if a.startswith("--")} - {"--resume", "--steps", "--final-episodes"}
-    if given or arguments.out is not None:
+    options = {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}
+    given = options - {"--resume", "--steps", "--final-episodes"}
+    unnamed = dataclasses.replace(_defaults(preset("Pendulum-v1")), env_id="")
+    if parse(TrainArguments, argv, prog="mbpo train", default=unnamed).env_id:
+        given.add("ENV_ID")
+    if given:
         raise ConfigError(
             f"--resume goes on with the run's own settings, so {', '.join(sorted(given))} cannot be given with it; "
             "only --steps (in all) and --final-episodes can."
@@ -69,8 +75,7 @@ def _resume(arguments: TrainArguments, argv: list[str]) -> int:
 
     assert arguments.resume is not None
     agent = MBPO.load(arguments.resume, resume=True)
-    asked = any(a == "--steps" or a.startswith("--steps=") for a in argv)
-    until = arguments.steps if asked else agent.config.steps
+    until = arguments.steps if "--steps" in options else agent.config.steps
     if until <= agent.env_step:
         raise ConfigError(
             f"The run in {arguments.resume} has already taken {agent.env_step} of {until} steps; to train on, give "

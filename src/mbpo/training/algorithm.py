@@ -82,8 +82,9 @@ class MBPO:
         """
         enable_compilation_cache()
         self._source = EnvSource.of(env)
-        base = preset(self._source.name) if config is None else config
-        self.config = merge(base, _placed(settings, seed), where="the settings given")
+        env_id = env if isinstance(env, str) else self._source.name
+        base = preset(env_id) if config is None else config
+        self.config = merge(base, {**_placed(settings, seed), "env_id": env_id}, where="the settings given")
         self._folder = None if out is None else Path(out)
         if self._folder is not None:
             check_unused(self._folder)
@@ -149,8 +150,15 @@ class MBPO:
         """
         if not isinstance(episodes, int) or episodes < 1:
             raise ConfigError(f"An evaluation takes at least 1 episode, and got {episodes!r}.")
-        evaluator = self._evaluator if seed is None else Evaluator(self._source, seed)
-        return self._run.evaluate(episodes, evaluator=evaluator)
+        if seed is None:
+            return self._run.evaluate(episodes)
+        if not isinstance(seed, int) or seed < 0:
+            raise ConfigError(f"The seed of an evaluation is a whole number of at least 0, not {seed!r}.")
+        evaluator = Evaluator(self._source, seed)
+        try:
+            return self._run.evaluate(episodes, evaluator=evaluator)
+        finally:
+            evaluator.close()
 
     def predict(
         self,
@@ -243,15 +251,14 @@ class MBPO:
         episode = _Without(checkpoint, EPISODE_ACTIONS, EPISODE_OBS)
         run.state = from_tensors(jax.eval_shape(run.agent.init, jax.random.key(0)), episode)
         try:
-            run.env_step = run.checkpoint_step = int(progress["env_step"])
+            run.env_step = run.checkpoint_step = _counter(progress, "env_step")
             run.wall_time = float(progress["wall_time"])
             run.latest = {str(name): float(value) for name, value in progress["latest"].items()}
-            kept = int(progress["records"])
-            self._unfinished = (
-                int(progress["episode"]),
-                checkpoint.read(EPISODE_ACTIONS),
-                checkpoint.read(EPISODE_OBS),
-            )
+            kept = _counter(progress, "records")
+            actions, obs = checkpoint.read(EPISODE_ACTIONS), checkpoint.read(EPISODE_OBS)
+            if actions.ndim != 2 or actions.shape[1] != self.spec.action_dim:
+                raise ValueError(f"{EPISODE_ACTIONS} is {actions.shape}")
+            self._unfinished = (_counter(progress, "episode"), actions, obs)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"The progress in {checkpoint.path.parent} is damaged: {error!r}.") from error
         run.logbook = Logbook(None, keep=records[:kept])
@@ -305,6 +312,13 @@ def _placed(settings: dict[str, Any], seed: int | None) -> dict[str, Any]:
     if inner:
         top["mbpo"] = {**top.get("mbpo", {}), **inner}
     return top
+
+
+def _counter(progress: dict[str, Any], name: str) -> int:
+    value = progress[name]
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise ValueError(f"{name} is {value!r}")
+    return value
 
 
 def _unreachable(env_id: str) -> bool:

@@ -42,8 +42,11 @@ class Checkpoint:
         return self.shapes[name]
 
     def read(self, name: str) -> np.ndarray:
-        with safe_open(self.path, framework="numpy") as file:
-            return file.get_tensor(name)
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                return file.get_tensor(name)
+        except (SafetensorError, OSError, TypeError) as error:
+            raise CheckpointError(f"The array '{name}' of {self.path} cannot be read: {error}.") from error
 
 
 def write_checkpoint(folder: Path, tensors: dict[str, np.ndarray], progress: dict[str, Any]) -> None:

@@ -16,6 +16,9 @@ from mbpo.errors import EnvironmentFault
 from mbpo.training.seeding import Stream, episode_seed
 from mbpo.types import Transition
 
+NO_OBS = np.zeros(0, np.float32)
+"""The present observation while no episode is under way."""
+
 
 @dataclass
 class EpisodeLog:
@@ -37,8 +40,9 @@ class Episodes:
         self._env = env
         self._name = name
         self._seed = seed
+        self._obs_dim = int(np.prod(env.observation_space.shape or ()))
         self.log = EpisodeLog()
-        self.obs = np.zeros(0, np.float32)
+        self.obs = NO_OBS
 
     def start(self, index: int) -> None:
         """Reset for episode `index`."""
@@ -49,6 +53,11 @@ class Episodes:
         except Exception as error:
             raise self._fault(f"its reset(seed={seed}) raised {type(error).__name__}: {error}") from error
         self.obs = self._checked_obs(obs)
+
+    def drop(self) -> None:
+        """Give the episode up; the next one is yet to be started."""
+        self.log = EpisodeLog(self.log.index + 1)
+        self.obs = NO_OBS
 
     def step(self, action: np.ndarray) -> tuple[Transition, bool]:
         """Take one step; the transition, and whether the episode is over (either way).
@@ -61,8 +70,8 @@ class Episodes:
         except Exception as error:
             raise self._fault(f"its step raised {type(error).__name__}: {error}") from error
         next_obs = self._checked_obs(obs)
-        if not np.isfinite(float(reward)):
-            raise self._fault(f"it returned the reward {reward}")
+        if not _is_finite(reward):
+            raise self._fault(f"it returned the reward {reward!r}")
         transition = Transition(self.obs, action, np.float32(reward), next_obs, np.bool_(terminated))  # type: ignore[arg-type]
         self.obs = next_obs
         self.log.total_reward += float(reward)
@@ -84,9 +93,12 @@ class Episodes:
         return np.array_equal(self.obs, expected_obs)
 
     def _checked_obs(self, obs: Any) -> np.ndarray:
-        flat = flatten_obs(obs)
-        if self.obs.size and flat.shape != self.obs.shape:
-            raise self._fault(f"it returned an observation of {flat.size} numbers instead of {self.obs.size}")
+        try:
+            flat = flatten_obs(obs)
+        except (TypeError, ValueError) as error:
+            raise self._fault(f"it returned an observation that is no array of numbers ({error})") from error
+        if flat.size != self._obs_dim:
+            raise self._fault(f"it returned an observation of {flat.size} numbers instead of {self._obs_dim}")
         bad = np.flatnonzero(~np.isfinite(flat))
         if bad.size:
             raise self._fault(f"it returned {flat[bad[0]]} in dimension {bad[0]} of the observation")
@@ -94,3 +106,10 @@ class Episodes:
 
     def _fault(self, what: str) -> EnvironmentFault:
         return EnvironmentFault(f"{self._name} failed at step {self.log.length} of episode {self.log.index}: {what}.")
+
+
+def _is_finite(reward: Any) -> bool:
+    try:
+        return bool(np.isfinite(float(reward)))
+    except (TypeError, ValueError):
+        return False

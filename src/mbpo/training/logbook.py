@@ -42,7 +42,7 @@ def read_records(folder: Path) -> list[Record]:
             if number == len(lines):  # Not ended by a newline: cut short while being written.
                 break
             raise RunFolderError(f"Line {number} of {path} is damaged: {error}.") from error
-        if not isinstance(record, dict):
+        if not isinstance(record, dict) or not isinstance(record.get("env_step"), int):
             raise RunFolderError(f"Line {number} of {path} is not a record.")
         records.append(record)
     return records

@@ -16,7 +16,7 @@ import numpy as np
 from mbpo.agents.base import Agent, State
 from mbpo.errors import EnvironmentFault, TrainingError
 from mbpo.training.checkpoint import write_checkpoint
-from mbpo.training.episodes import EpisodeLog, Episodes
+from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.logbook import Logbook, Record
 from mbpo.training.seeding import Stream, step_keys, stream_key
@@ -73,6 +73,8 @@ class Run(Generic[State]):
         """
         run_key = stream_key(self.seed, Stream.STEP)
         started = time.monotonic() - self.wall_time
+        if not self.episodes.obs.size:  # The last one was dropped.
+            self.episodes.start(self.episodes.log.index)
         while self.env_step < until:
             try:
                 over = self._step(run_key)
@@ -82,7 +84,7 @@ class Run(Generic[State]):
                     self.episodes.start(self.episodes.log.index + 1)
             except EnvironmentFault:
                 # The environment failed, not the learner: what was learned so far is good.
-                self.episodes.log = EpisodeLog(self.episodes.log.index + 1)
+                self.episodes.drop()
                 self.save()
                 raise
             if progress is not None:

@@ -50,7 +50,7 @@ def read_curves(folder: Path) -> RunCurves:
     records = read_records(folder)
 
     def curve(name: str) -> Curve:
-        points = [(r["env_step"], r[name]) for r in records if r.get(name) is not None]
+        points = [(r["env_step"], r[name]) for r in records if isinstance(r.get(name), int | float)]
         steps, values = zip(*points, strict=True) if points else ((), ())
         return Curve(np.asarray(steps, float), np.asarray(values, float))
 
