@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_tasks
 from tiny_tasks import SHORT, flags, one_paragraph
 
 from mbpo.cli.main import main

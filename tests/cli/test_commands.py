@@ -102,7 +102,7 @@ def test_config_holds_every_resolved_value(folder):
     )
     assert description["config"] == to_dict(expected)
     assert description["config"]["mbpo"]["sac"]["gamma"] == 0.99  # Defaults too.
-    assert {"python", "platform", "mbpo", "jax", "jaxlib", "gymnasium", "numpy"} <= description["versions"].keys()
+    assert {"python", "platform", "jax", "jaxlib", "gymnasium", "numpy"} <= description["versions"].keys()
     assert description["commit"] is None or re.fullmatch(r"[0-9a-f]{40}\+?", description["commit"])
     assert description["spec"] == {"obs_dim": 3, "action_low": [-2.0], "action_high": [2.0]}
 
@@ -310,11 +310,12 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"{mbpo.__version__}\n"
 
 
-def test_a_reader_that_goes_away(folder):
-    # `mbpo eval … | head -0`
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away(unbuffered):
+    # `mbpo --help | head -0`
     read, write = os.pipe()
     os.close(read)
-    environment = os.environ | {"PYTHONPATH": str(Path(tiny_tasks.__file__).parent), "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     done = subprocess.run(
         [sys.executable, "-m", "mbpo.cli.main", "--help"],
         env=environment,

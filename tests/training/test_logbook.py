@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import resource
 
 import pytest
 from tiny_tasks import one_paragraph
@@ -124,6 +125,23 @@ def test_full_disk(tmp_path):
     assert "No space left on device" in one_paragraph(str(caught.value))
     assert read_records(tmp_path) == RECORDS
     book.close()
+
+
+def test_full_disk_under_the_tensorboard_file(tmp_path):
+    # Regression: written from a thread, this waited for ever.
+    book = write(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (event_file,) = (tmp_path / "tensorboard").iterdir()
+    with pytest.raises(TrainingError) as caught:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (event_file.stat().st_size + 20, limits[1]))
+        try:
+            for step in range(30, 130):  # metrics.jsonl is the shorter one at first.
+                book.write({"env_step": step})
+        finally:
+            book.close()
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    one_paragraph(str(caught.value))
+    assert len(read_records(tmp_path)) < 10
 
 
 def test_tensorboard_gets_the_same_numbers(tmp_path):

@@ -17,16 +17,10 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status (0 well, 1 the run failed, 2 the input was wrong)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help())
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        import mbpo
-
-        print(mbpo.__version__)
-        return 0
     try:
-        return _run(arguments[0], arguments[1:])
+        status = _run(arguments[0], arguments[1:]) if arguments else _run("--help", [])
+        sys.stdout.flush()  # Here, where a reader that went away is expected.
+        return status if arguments else 2
     except MBPOError as error:
         print(f"mbpo: {error}", file=sys.stderr)
         return error.exit_code
@@ -40,6 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: list[str]) -> int:
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0
+    if name == "--version":
+        import mbpo
+
+        print(mbpo.__version__)
+        return 0
     if name not in COMMANDS:
         raise MBPOError(
             f"There is no command '{name}'.{did_you_mean(name, COMMANDS)} The commands are {', '.join(COMMANDS)}; "

@@ -1,5 +1,6 @@
 """`mbpo train`: train an agent, or go on with a run."""
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,8 @@ def main(argv: list[str]) -> int:
     from mbpo.training.algorithm import MBPO
 
     folder = arguments.out or _unused_folder(config)
-    agent = MBPO(config.env_id, config=config, out=folder)
-    return _train(agent, config.steps, folder, arguments.final_episodes)
+    with contextlib.closing(MBPO(config.env_id, config=config, out=folder)) as agent:
+        return _train(agent, config.steps, folder, arguments.final_episodes)
 
 
 def _resume(arguments: TrainArguments, argv: list[str]) -> int:
@@ -74,14 +75,14 @@ def _resume(arguments: TrainArguments, argv: list[str]) -> int:
     from mbpo.training.algorithm import MBPO
 
     assert arguments.resume is not None
-    agent = MBPO.load(arguments.resume, resume=True)
-    until = arguments.steps if "--steps" in options else agent.config.steps
-    if until <= agent.env_step:
-        raise ConfigError(
-            f"The run in {arguments.resume} has already taken {agent.env_step} of {until} steps; to train on, give "
-            f"the number of steps in all: mbpo train --resume {arguments.resume} --steps {2 * agent.env_step}"
-        )
-    return _train(agent, until, arguments.resume, arguments.final_episodes)
+    with contextlib.closing(MBPO.load(arguments.resume, resume=True)) as agent:
+        until = arguments.steps if "--steps" in options else agent.config.steps
+        if until <= agent.env_step:
+            raise ConfigError(
+                f"The run in {arguments.resume} has already taken {agent.env_step} of {until} steps; to train on, "
+                f"give the number of steps in all: mbpo train --resume {arguments.resume} --steps {2 * agent.env_step}"
+            )
+        return _train(agent, until, arguments.resume, arguments.final_episodes)
 
 
 def _train(agent, until: int, folder: Path, final_episodes: int) -> int:  # type: ignore[no-untyped-def]
@@ -103,13 +104,12 @@ def _train(agent, until: int, folder: Path, final_episodes: int) -> int:  # type
             f"policy   mean return {result.mean:.1f} ± {result.standard_error:.1f} (standard error, {final_episodes} "
             f"episodes) after {agent.env_step} environment steps"
         )
-    agent.close()
     return 0
 
 
 def _how_to_go_on(folder: Path) -> str:
     if not (folder / "checkpoint" / "manifest.json").exists():
-        return f"No checkpoint had been written yet; {folder} can be deleted."
+        return "No checkpoint had been written yet, so there is nothing to go on from."
     return f"To go on from the last checkpoint:\n  mbpo train --resume {folder}"
 
 

@@ -5,6 +5,8 @@ so that a growing buffer never recompiles anything and an insertion costs the sa
 rows as at a million. Sampling is uniform and with replacement.
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -97,8 +99,9 @@ def take(replay: Replay, index: Int[Array, "*batch"]) -> Transition:
 
 
 def num_real_rows(batch_size: int, real_ratio: float) -> int:
-    """How many rows of each batch are real: `round(real_ratio · batch_size)`."""
-    return round(real_ratio * batch_size)
+    """How many rows of each batch are real: `round(real_ratio · batch_size)`, but one at least
+    unless the ratio is 0."""
+    return max(round(real_ratio * batch_size), min(1, math.ceil(real_ratio)))
 
 
 def sample_mixed(

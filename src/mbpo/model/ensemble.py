@@ -76,13 +76,13 @@ def make_ensemble(
     return Ensemble(
         params=EnsembleParams(
             network=jax.vmap(make_member)(jax.random.split(key, ensemble_size)),
-            min_log_var=jnp.full((ensemble_size, out), INITIAL_MIN_LOG_VAR),
-            max_log_var=jnp.full((ensemble_size, out), INITIAL_MAX_LOG_VAR),
+            min_log_var=jnp.full((ensemble_size, out), INITIAL_MIN_LOG_VAR, jnp.float32),
+            max_log_var=jnp.full((ensemble_size, out), INITIAL_MAX_LOG_VAR, jnp.float32),
         ),
         inputs=identity_normalizer(obs_dim + action_dim),
         targets=identity_normalizer(out),
         elites=jnp.arange(num_elites, dtype=jnp.int32),
-        holdout_scores=jnp.full((ensemble_size,), jnp.inf),
+        holdout_scores=jnp.full((ensemble_size,), jnp.inf, jnp.float32),
         residual=residual,
     )
 

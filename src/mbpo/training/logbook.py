@@ -4,8 +4,10 @@
 checkpoint, since those steps are repeated, so the file reads as if nothing had happened.
 """
 
+import contextlib
 import json
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,15 +62,12 @@ class Logbook:
         self._file = None
         self._board = None
         if folder is not None:
-            # Imported here: it costs a second, and only a run that writes a folder needs it.
-            from tensorboardX import SummaryWriter
-
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_whole(folder / METRICS_FILE, b"".join(_line(record) for record in keep))
                 self._file = (folder / METRICS_FILE).open("ab")
-                purge = int(keep[-1]["env_step"]) + 1 if keep else 0
-                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge, flush_secs=30)
+                first_step = int(keep[-1]["env_step"]) + 1 if keep else 0
+                self._board = _Board(folder / "tensorboard", first_step)
             except OSError as error:
                 raise RunFolderError(f"Cannot write to {folder}: {error.strerror or error}.") from error
 
@@ -81,20 +80,50 @@ class Logbook:
         try:
             self._file.write(_line(record))
             self._file.flush()
+            self._board.write(record)
         except OSError as error:
             raise TrainingError(
                 f"Could not write to {METRICS_FILE}: {error.strerror or error}. The last checkpoint is intact; free "
                 "some space, or make the folder writable again."
             ) from error
-        for name, value in record.items():
-            if isinstance(value, int | float) and name != "env_step":
-                self._board.add_scalar(name, value, record["env_step"])
 
     def close(self) -> None:
-        """Flush and close; further writes are errors."""
-        if self._file is not None and self._board is not None:
-            self._file.close()
-            self._board.close()
+        """Close the files; further writes are errors."""
+        for file in (self._file, self._board):
+            if file is not None:
+                with contextlib.suppress(OSError):  # A full disk was reported by the write that met it.
+                    file.close()
+
+
+class _Board:
+    """TensorBoard's event file, written at once.
+
+    tensorboardX's `SummaryWriter` writes from a thread, which dies of a full disk and leaves the
+    run waiting for it for ever.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        # Imported here: it costs a second, and only a run that writes a folder needs it.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        self._event, self._summary = Event, Summary
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"), f".{first_step}")
+        # Hides what an interrupted run wrote of the steps that are repeated.
+        self._writer.write_event(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
+        self._writer.flush()
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        numbers = {k: v for k, v in record.items() if isinstance(v, int | float) and k != "env_step"}
+        values = [self._summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
+        summary = self._summary(value=values)
+        self._writer.write_event(self._event(wall_time=time.time(), step=record["env_step"], summary=summary))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
