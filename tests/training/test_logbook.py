@@ -5,8 +5,10 @@ import json
 import math
 import os
 import resource
+import struct
 
 import pytest
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tiny_tasks import one_paragraph
 
 from mbpo.errors import RunFolderError, TrainingError
@@ -144,7 +146,33 @@ def test_full_disk_under_the_tensorboard_file(tmp_path):
     assert len(read_records(tmp_path)) < 10
 
 
+def events(folder) -> list:
+    """TensorBoard's events, by the file format's definition."""
+    found = []
+    for path in sorted((folder / "tensorboard").iterdir()):
+        assert "tfevents" in path.name
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            found.append(Event.FromString(data[12 : 12 + length]))
+            data = data[16 + length :]
+    return found
+
+
 def test_tensorboard_gets_the_same_numbers(tmp_path):
     write(tmp_path).close()
-    data = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
-    assert data.count(b"alpha") == 2
+    version, begin, *rest = events(tmp_path)
+    assert version.file_version == "brain.Event:2"
+    assert begin.step == 0
+    assert [(event.step, [(v.tag, v.simple_value) for v in event.summary.value]) for event in rest] == [
+        (10, [("alpha", 0.5)]),
+        (20, [("alpha", 0.25)]),
+    ]
+    assert all(event.wall_time > 0 for event in rest)
+
+
+def test_tensorboard_hides_the_steps_that_are_repeated(tmp_path):
+    write(tmp_path).close()
+    write(tmp_path, [], keep=RECORDS[:1]).close()
+    begins = [event for event in events(tmp_path) if event.session_log.status == SessionLog.START]
+    assert [event.step for event in begins] == [0, 11]

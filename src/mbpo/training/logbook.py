@@ -7,6 +7,8 @@ checkpoint, since those steps are repeated, so the file reads as if nothing had 
 import contextlib
 import json
 import math
+import socket
+import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,7 +98,7 @@ class Logbook:
 
 
 class _Board:
-    """TensorBoard's event file, written at once.
+    """TensorBoard's event file, written at once and by ourselves.
 
     tensorboardX's `SummaryWriter` writes from a thread, which dies of a full disk and leaves the
     run waiting for it for ever.
@@ -104,26 +106,33 @@ class _Board:
 
     def __init__(self, folder: Path, first_step: int) -> None:
         # Imported here: it costs a second, and only a run that writes a folder needs it.
-        from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
         from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.record_writer import masked_crc32c
 
-        self._event, self._summary = Event, Summary
+        self._event, self._summary, self._checksum = Event, Summary, masked_crc32c
         folder.mkdir(parents=True, exist_ok=True)
-        self._writer = EventsWriter(str(folder / "events"), f".{first_step}")
+        name = f"events.out.tfevents.{time.time_ns() // 10**9:010d}.{socket.gethostname()}.{first_step}"
+        self._file = (folder / name).open("wb")
+        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
         # Hides what an interrupted run wrote of the steps that are repeated.
-        self._writer.write_event(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
-        self._writer.flush()
+        self._append(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
 
     def write(self, record: Mapping[str, Any]) -> None:
         numbers = {k: v for k, v in record.items() if isinstance(v, int | float) and k != "env_step"}
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
         summary = self._summary(value=values)
-        self._writer.write_event(self._event(wall_time=time.time(), step=record["env_step"], summary=summary))
-        self._writer.flush()
+        self._append(self._event(wall_time=time.time(), step=record["env_step"], summary=summary))
+
+    def _append(self, event: Any) -> None:
+        """Length, its checksum, data, its checksum: a TFRecord."""
+        data = event.SerializeToString()
+        for part in (struct.pack("<Q", len(data)), data):
+            self._file.write(part + struct.pack("<I", self._checksum(part)))
+        self._file.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        self._file.close()
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

@@ -14,15 +14,13 @@ PENDULUM: dict[str, Any] = {
     "mbpo": {
         "random_steps": 200,  # One episode. From 100 the first models were worse, and stayed so for longer.
         "model_train_freq": 25,  # Early data change the model most, and a refit takes half a second.
-        "epoch_length": 50,  # Keeps the rollouts of two refits: older ones come from worse models.
+        "epoch_length": 100,  # Keeps the rollouts of four refits: older ones come from worse models.
         "rollout_batch_size": 2500,
-        "utd_ratio": 40,  # On half batches, so for little more than 20 on whole ones.
         # The dynamics are smooth and deterministic, so a second of it stays accurate. With 10 steps
         # a branch from the bottom cannot reach the top, and learning took half as long again.
         "rollout_length": {"start": 20, "end": 20, "start_epoch": 0, "end_epoch": 0},
         "sac": {
             "hidden_sizes": [64, 64],  # As good as 128 wide, at a third of the cost.
-            "batch_size": 128,
             "learning_rate": 2e-3,
             # Q starts near 0 and has to fall to about -150. That takes about 1/((1 - gamma) tau)
             # gradient steps: 700 here, and 20,000 at the defaults of 0.99 and 0.005.
