@@ -1,7 +1,7 @@
 # One virtual environment, .venv, set up on first use from exact versions (constraints.txt) and
 # again only when these or pyproject.toml change.
 #
-#   make train ARGS="--env Pendulum-v1 --seed 1"      make test PYTEST_ARGS="-k replay"
+#   make train ARGS="Pendulum-v1 --seed 1"      make test PYTEST_ARGS="-k replay"
 #   make test PYTHON=/opt/python3.12/bin/python3      to choose the Python of a new .venv
 
 SHELL := /bin/bash
@@ -12,7 +12,7 @@ VENV ?= .venv
 PYTHON ?=
 CANDIDATES = $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 ARGS ?=
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist loadfile
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
 train: $(VENV)/.installed  ## Train an agent: make train ARGS="--help"

@@ -111,7 +111,7 @@ def test_metrics_hold_what_is_promised(folder):
     records = read_lines(folder)
     assert [record["env_step"] for record in records] == [20, 25, 40, 50, 60, 75, 80]
     assert all("wall_time" in record for record in records)
-    promised = {"eval_return_mean", "eval_return_std", "model_holdout_mse", "rollout_length", "alpha"}
+    promised = {"eval_return_mean", "eval_return_std", "model_holdout_error", "rollout_length", "alpha"}
     assert promised | {"critic_loss", "actor_loss"} <= records[-1].keys()
     times = [record["wall_time"] for record in records]
     assert times == sorted(times)

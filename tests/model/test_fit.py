@@ -25,7 +25,7 @@ from mbpo.model.fit import (
     FitState,
     ensemble_loss,
     fit_ensemble,
-    holdout_mse,
+    holdout_error,
     layer_decays,
     refresh_normalizers,
     select_members,
@@ -50,7 +50,7 @@ FIT = jax.jit(
         patience=5,
     )
 )
-SCORE = jax.jit(holdout_mse)
+SCORE = jax.jit(holdout_error)
 PREDICT = jax.jit(lambda params, x: predict_normalized(params, jnp.broadcast_to(x, (MEMBERS, *x.shape))))
 LOSS = jax.jit(jax.value_and_grad(ensemble_loss), static_argnames="weight_decay")
 SELECT = jax.jit(select_holdout_slots, static_argnums=2)
@@ -132,7 +132,7 @@ def test_log_variance_bounds_are_learned_and_their_regulariser_is_alive():
     assert float(pressed.max_log_var[0, 0]) > 0.3
 
 
-def test_holdout_mse_by_hand():
+def test_holdout_error_by_hand():
     # Direct targets (next_obs, reward) = (1, 2), (3, 4), (100, 100); only the first two slots count.
     data = jax.tree.map(jnp.asarray, LINEAR_GAUSSIAN.sample_transitions(0, 3))
     data = data._replace(
@@ -152,11 +152,11 @@ def test_holdout_mse_by_hand():
         residual=False,
     )
     scores = SCORE(ensemble, ensemble.params, replay, jnp.array([0, 1, 2]), jnp.int32(2))
-    # Member 0 errs by (0, 0) and (2, 2); member 1 by (1, 2) and (3, 4); averaged over rows and outputs.
-    np.testing.assert_allclose(scores, [(4 + 4) / 4, (1 + 4 + 9 + 16) / 4])
+    # Member 0 errs by (0, 0) and (2, 2); member 1 by (1, 2) and (3, 4): root mean squares, averaged over rows.
+    np.testing.assert_allclose(scores, [(0 + 2) / 2, (2.5**0.5 + 12.5**0.5) / 2], rtol=1e-6)
 
 
-def test_holdout_mse_counts_every_row_once_across_blocks():
+def test_holdout_error_counts_every_row_once_across_blocks():
     # 1300 hold-out rows in blocks of 512: the last block overlaps the one before.
     rows, count = 1300, 1250
     data = jax.tree.map(jnp.asarray, LINEAR_GAUSSIAN.sample_transitions(5, rows))
@@ -166,7 +166,7 @@ def test_holdout_mse_counts_every_row_once_across_blocks():
     mean, _ = PREDICT(ensemble.params, x)
     error = np.asarray(mean, float) - make_targets(data.obs, data.reward, data.next_obs, residual=True)
     scores = SCORE(ensemble, ensemble.params, replay, jnp.arange(rows), jnp.int32(count))
-    np.testing.assert_allclose(scores, (error[:, :count] ** 2).mean(axis=(1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(scores, ((error[:, :count] ** 2).mean(axis=2) ** 0.5).mean(axis=1), rtol=1e-4)
 
 
 def test_select_members_takes_each_member_whole():
@@ -212,9 +212,9 @@ def test_scores_are_those_of_the_weights_given_back(fits, replay):
 def test_metrics_say_what_happened(fits):
     state, metrics = fits[True]
     elites = state.ensemble.elites
-    assert float(metrics["model_holdout_mse"]) == pytest.approx(float(state.ensemble.holdout_scores[elites].mean()))
+    assert float(metrics["model_holdout_error"]) == pytest.approx(float(state.ensemble.holdout_scores[elites].mean()))
     # Before the fit, in normalised units, random weights do no better than the mean of the data.
-    assert float(metrics["model_holdout_mse_before"]) > 0.8 > 2 * float(metrics["model_holdout_mse"])
+    assert float(metrics["model_holdout_error_before"]) > 0.7 > 2 * float(metrics["model_holdout_error"])
     assert int(state.num_fits) == 1
     # 1600 training rows, twice as many draws as needed at most: an epoch is capped at 30 batches of 64.
     entries = int(num_train_entries(SPLIT, jnp.int32(2000)).max())
@@ -233,7 +233,7 @@ def test_a_refit_never_worsens_the_hold_out_score(fits, replay):
         np.testing.assert_allclose(after, refitted.ensemble.holdout_scores, rtol=1e-4)
         assert int(refitted.num_fits) == 2
         elites = np.asarray(refitted.ensemble.elites)
-        assert float(metrics["model_holdout_mse_before"]) == pytest.approx(before[elites].mean(), rel=1e-3)
+        assert float(metrics["model_holdout_error_before"]) == pytest.approx(before[elites].mean(), rel=1e-3)
 
 
 def test_an_epoch_has_at_least_its_minimum_of_batches():

@@ -105,10 +105,10 @@ def test_something_was_learned_and_imagined(whole):
     assert int(run.real.size) == STEPS
     assert int(run.imagined.size) > 0
     last = whole.records[-1]
-    wanted = {"wall_time", "eval_return_mean", "eval_return_std", "model_holdout_mse", "rollout_length", "alpha"}
+    wanted = {"wall_time", "eval_return_mean", "eval_return_std", "model_holdout_error", "rollout_length", "alpha"}
     assert wanted <= last.keys()
     assert {name for name in last if "loss" in name}
-    assert not wanted & {"alpha", "model_holdout_mse"} & whole.records[0].keys()  # Random actions teach nothing yet.
+    assert not wanted & {"alpha", "model_holdout_error"} & whole.records[0].keys()  # Random actions teach nothing yet.
 
 
 def test_learning_in_two_parts(make, whole):
@@ -207,7 +207,8 @@ def test_an_environment_that_cannot_be_returned_to(make, tmp_path):
 
     make(lambda: Unseeded(), out=tmp_path / "run").learn(13)
     agent = make.load(tmp_path / "run", env=lambda: Unseeded(), resume=True)
-    agent.learn(10)
+    with pytest.warns(UserWarning, match="not a function of its seed"):
+        agent.learn(10)
     # Episode 2 is given up after three steps; what it taught is kept.
     episodes = [(r["env_step"], r["episode"]) for r in agent.records if "train_return" in r]
     assert episodes == [(5, 0), (10, 1), (18, 3), (23, 4)]

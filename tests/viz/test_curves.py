@@ -28,7 +28,7 @@ def run(tmp_path):
         lines = [{"env_step": 5, "train_return": -1.0}]  # An episode's end: not drawn.
         for step, value in returns.items():
             record = {"env_step": step, "eval_return_mean": value}
-            lines.append(record | ({"model_holdout_mse": 1 / step} if errors else {}))
+            lines.append(record | ({"model_holdout_error": 1 / step} if errors else {}))
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         return folder
 

@@ -40,7 +40,8 @@ def settings(cls: C) -> C:
         try:
             validate(self, *args, **kwargs)
         except ValidationError as error:
-            raise ConfigError(explain(error, where="the settings given", known=setting_names(made))) from error
+            where = f"the {cls.__name__.removesuffix('Config')} settings"
+            raise ConfigError(explain(error, where=where, known=setting_names(made))) from error
 
     made.__init__ = init
     return made

@@ -21,7 +21,7 @@ def record_line(record: Record) -> str:
     parts = [f"step {record['env_step']:>7}"]
     if "eval_return_mean" in record:
         parts.append(f"return {record['eval_return_mean']:>9.1f} ± {record['eval_return_std']:<7.1f}")
-    names = (("model_holdout_mse", "model error {:.4f}"), ("rollout_length", "k {:.0f}"), ("alpha", "alpha {:.3f}"))
+    names = (("model_holdout_error", "model error {:.4f}"), ("rollout_length", "k {:.0f}"), ("alpha", "alpha {:.3f}"))
     parts += [text.format(record[name]) for name, text in names if name in record]
     parts.append(f"{record['wall_time']:.0f} s")
     return "  ".join(parts)
@@ -62,8 +62,8 @@ class Display:
         records = run.logbook.records
         last = next((r["eval_return_mean"] for r in reversed(records) if "eval_return_mean" in r), None)
         parts = [] if last is None else [f"return {last:.0f}"]
-        if "model_holdout_mse" in run.latest:
-            parts.append(f"model error {float(run.latest['model_holdout_mse']):.4f}")
+        if "model_holdout_error" in run.latest:
+            parts.append(f"model error {float(run.latest['model_holdout_error']):.4f}")
             parts.append(f"k {int(run.latest['rollout_length'])}")
             parts.append(f"{updates:.0f} updates/s")
         else:

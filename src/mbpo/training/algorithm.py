@@ -23,20 +23,20 @@ from mbpo.agents.mbpo import MBPOAgent
 from mbpo.envs.make import EnvSource
 from mbpo.envs.spec import spec_of
 from mbpo.envs.tasks import resolve_termination
-from mbpo.errors import CheckpointError, ConfigError
-from mbpo.training.checkpoint import Checkpoint, read_checkpoint
+from mbpo.errors import ConfigError
+from mbpo.training.checkpoint import read_checkpoint
 from mbpo.training.compilation import enable_compilation_cache
 from mbpo.training.config import RunConfig, merge
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.logbook import Logbook, Record, read_records
-from mbpo.training.loop import EPISODE_ACTIONS, EPISODE_OBS, Callback, Progress, Run
+from mbpo.training.loop import Callback, Progress, Run
 from mbpo.training.presets import preset
+from mbpo.training.restore import UnfinishedEpisode, check_same_spec, restore_run, resume_episode
 from mbpo.training.run_folder import check_unused, read_description, write_description
 from mbpo.training.seeding import Stream, stream_key
-from mbpo.training.serialize import from_tensors
 from mbpo.training.signals import stop_on_signals
-from mbpo.types import Spec, TerminationFn
+from mbpo.types import TerminationFn
 
 EnvLike = str | gymnasium.Env[Any, Any] | Callable[[], gymnasium.Env[Any, Any]]
 """A Gymnasium id, an environment, or a function that makes one."""
@@ -82,6 +82,7 @@ class MBPO:
         """
         enable_compilation_cache()
         self._source = EnvSource.of(env)
+        self._env_by_id = isinstance(env, str)
         env_id = env if isinstance(env, str) else self._source.name
         base = preset(env_id) if config is None else config
         self.config = merge(base, {**_placed(settings, seed), "env_id": env_id}, where="the settings given")
@@ -92,7 +93,7 @@ class MBPO:
         self.spec = spec_of(self._env)
         self._termination_fn = resolve_termination(self._env, termination_fn or self.config.termination)
         self._evaluator = Evaluator(self._source, self.config.seed)
-        self._unfinished: tuple[int, np.ndarray, np.ndarray] | None = None
+        self._unfinished: UnfinishedEpisode | None = None
         self._begun = False
         self._predictions = 0
         agent = self._make_agent()
@@ -209,7 +210,7 @@ class MBPO:
         """
         folder = Path(folder)
         check_unused(folder)
-        write_description(folder, self.config, self.spec)
+        write_description(folder, self.config, self.spec, env_by_id=self._env_by_id)
         Logbook(folder, keep=self.records).close()
         self._run.save_to(folder)
 
@@ -235,33 +236,16 @@ class MBPO:
         description = read_description(folder)
         checkpoint = read_checkpoint(folder / "checkpoint")
         config = description.config
-        if env is None and _unreachable(config.env_id):
+        if env is None and not description.env_by_id:
             raise ConfigError(
                 f"The run in {folder} was made with an environment given as an object ({config.env_id}), which cannot "
                 "be made again from its name: pass it as load(..., env=...)."
             )
         algorithm = cls(config.env_id if env is None else env, config=config, termination_fn=termination_fn)
-        _check_same_spec(algorithm.spec, description.spec, folder)
-        algorithm._restore(checkpoint, read_records(folder))
+        check_same_spec(algorithm.spec, description.spec, folder)
+        algorithm._unfinished = restore_run(algorithm._run, checkpoint, read_records(folder))
         algorithm._folder = folder if resume else None
         return algorithm
-
-    def _restore(self, checkpoint: Checkpoint, records: list[Record]) -> None:
-        run, progress = self._run, checkpoint.progress
-        episode = _Without(checkpoint, EPISODE_ACTIONS, EPISODE_OBS)
-        run.state = from_tensors(jax.eval_shape(run.agent.init, jax.random.key(0)), episode)
-        try:
-            run.env_step = run.checkpoint_step = _counter(progress, "env_step")
-            run.wall_time = float(progress["wall_time"])
-            run.latest = {str(name): float(value) for name, value in progress["latest"].items()}
-            kept = _counter(progress, "records")
-            actions, obs = checkpoint.read(EPISODE_ACTIONS), checkpoint.read(EPISODE_OBS)
-            if actions.ndim != 2 or actions.shape[1] != self.spec.action_dim:
-                raise ValueError(f"{EPISODE_ACTIONS} is {actions.shape}")
-            self._unfinished = (_counter(progress, "episode"), actions, obs)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"The progress in {checkpoint.path.parent} is damaged: {error!r}.") from error
-        run.logbook = Logbook(None, keep=records[:kept])
 
     def _begin(self) -> None:
         """Open the folder and the first (or the interrupted) episode, once."""
@@ -271,16 +255,13 @@ class MBPO:
         if self._folder is not None:
             if self._unfinished is None:
                 check_unused(self._folder)
-                write_description(self._folder, self.config, self.spec)
+                write_description(self._folder, self.config, self.spec, env_by_id=self._env_by_id)
             run.logbook = Logbook(self._folder, keep=run.logbook.records)
             run.folder = self._folder
         if self._unfinished is None:
             run.episodes.start(0)
         else:
-            index, actions, obs = self._unfinished
-            if not run.episodes.repeat(index, actions, obs) and actions.size:
-                # Not a function of its seed: what the episode taught is kept, the rest is dropped.
-                run.episodes.start(index + 1)
+            resume_episode(run.episodes, self._unfinished)
         self._begun = True
 
     def close(self) -> None:
@@ -288,17 +269,6 @@ class MBPO:
         self._evaluator.close()
         self._run.logbook.close()
         self._env.close()
-
-
-class _Without:
-    """A checkpoint without the arrays that are not the agent's."""
-
-    def __init__(self, checkpoint: Checkpoint, *names: str) -> None:
-        self._checkpoint, self._names = checkpoint, names
-        self.shape, self.read = checkpoint.shape, checkpoint.read
-
-    def keys(self) -> list[str]:
-        return [name for name in self._checkpoint.keys() if name not in self._names]
 
 
 def _placed(settings: dict[str, Any], seed: int | None) -> dict[str, Any]:
@@ -312,26 +282,3 @@ def _placed(settings: dict[str, Any], seed: int | None) -> dict[str, Any]:
     if inner:
         top["mbpo"] = {**top.get("mbpo", {}), **inner}
     return top
-
-
-def _counter(progress: dict[str, Any], name: str) -> int:
-    value = progress[name]
-    if type(value) is not int or not 0 <= value < 2**31:
-        raise ValueError(f"{name} is {value!r}")
-    return value
-
-
-def _unreachable(env_id: str) -> bool:
-    return env_id not in gymnasium.registry and ":" not in env_id
-
-
-def _check_same_spec(found: Spec, saved: Spec, folder: Path) -> None:
-    same = found.obs_dim == saved.obs_dim and all(
-        np.array_equal(a, b) for a, b in ((found.action_low, saved.action_low), (found.action_high, saved.action_high))
-    )
-    if not same:
-        raise CheckpointError(
-            f"The run in {folder} was trained with {saved.obs_dim} observation numbers and actions between "
-            f"{saved.action_low.tolist()} and {saved.action_high.tolist()}; this environment has {found.obs_dim}, "
-            f"{found.action_low.tolist()} and {found.action_high.tolist()}."
-        )

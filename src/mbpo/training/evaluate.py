@@ -89,6 +89,10 @@ class Evaluator:
                 if not np.isfinite(returns[episode]):
                     raise EnvironmentFault(f"{self._source.name} returned the reward {reward} during an evaluation.")
                 obs[slot] = flatten_obs(next_obs)
+                if not np.isfinite(obs[slot]).all():
+                    raise EnvironmentFault(
+                        f"{self._source.name} returned an observation that is not finite during an evaluation."
+                    )
                 if terminated or truncated:
                     if waiting < episodes:
                         current[slot], waiting = waiting, waiting + 1

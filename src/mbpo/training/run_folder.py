@@ -24,9 +24,11 @@ class RunDescription:
 
     config: RunConfig
     spec: Spec
+    env_by_id: bool
+    """Whether the environment can be made again from `config.env_id`."""
 
 
-def write_description(folder: Path, config: RunConfig, spec: Spec) -> None:
+def write_description(folder: Path, config: RunConfig, spec: Spec, *, env_by_id: bool) -> None:
     """Write `config.json`: every resolved setting, the spaces, versions and commit.
 
     Raises:
@@ -34,6 +36,7 @@ def write_description(folder: Path, config: RunConfig, spec: Spec) -> None:
     """
     description = {
         "config": to_dict(config),
+        "env_by_id": env_by_id,
         "spec": {
             "obs_dim": spec.obs_dim,
             "action_low": spec.action_low.tolist(),
@@ -68,14 +71,14 @@ def read_description(folder: Path) -> RunDescription:
     except (ValueError, RecursionError) as error:
         raise RunFolderError(f"{path} is damaged and cannot be read as JSON: {error}.") from error
     try:
-        config, spec = values["config"], values["spec"]
+        config, spec, env_by_id = values["config"], values["spec"], bool(values["env_by_id"])
         bounds = [np.asarray(spec[name], np.float32) for name in ("action_low", "action_high")]
         read = Spec(int(spec["obs_dim"]), *bounds)
         if not isinstance(config, dict) or bounds[0].ndim != 1 or bounds[0].shape != bounds[1].shape:
             raise ValueError("the spaces do not fit together")
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path} is not a run description of mbpo: {error}.") from error
-    return RunDescription(from_dict(config, where=str(path)), read)
+    return RunDescription(from_dict(config, where=str(path)), read, env_by_id)
 
 
 def check_unused(folder: Path) -> None:
@@ -86,6 +89,11 @@ def check_unused(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder} is a file; --out must name a folder for the run.")
+    if (folder / CONFIG_FILE).exists() and not (folder / "checkpoint" / "manifest.json").exists():
+        raise RunFolderError(
+            f"{folder} holds a run that ended before its first checkpoint, so nothing in it can be continued. Delete "
+            "the folder or choose another --out."
+        )
     if (folder / CONFIG_FILE).exists() or (folder / "checkpoint").exists():
         raise RunFolderError(
             f"{folder} already holds a run, which is left as it is. Choose another --out, or continue that run with: "

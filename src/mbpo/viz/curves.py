@@ -60,7 +60,7 @@ def read_curves(folder: Path) -> RunCurves:
         seed=config.seed,
         random_steps=config.mbpo.random_steps,
         eval_return=curve("eval_return_mean"),
-        model_error=curve("model_holdout_mse"),
+        model_error=curve("model_holdout_error"),
     )
 
 

@@ -1,0 +1,93 @@
+"""Bringing a run back from its checkpoint: the agent's state, the counters, the open episode."""
+
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mbpo.errors import CheckpointError
+from mbpo.training.checkpoint import Checkpoint
+from mbpo.training.episodes import Episodes
+from mbpo.training.logbook import Logbook, Record
+from mbpo.training.loop import EPISODE_ACTIONS, EPISODE_OBS, Run
+from mbpo.training.serialize import from_tensors
+from mbpo.types import Spec
+
+
+class UnfinishedEpisode(NamedTuple):
+    """The episode that was under way: which one, what was done in it, and where that led."""
+
+    episode: int
+    actions: np.ndarray
+    obs: np.ndarray
+
+
+def restore_run(run: Run[Any], checkpoint: Checkpoint, records: list[Record]) -> UnfinishedEpisode:
+    """Put a run where its checkpoint stands; the episode that was under way is given back.
+
+    Args:
+        records: All that the run's folder holds; those after the checkpoint are dropped.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged or is not one of such a run.
+    """
+    progress = checkpoint.progress
+    state = _Without(checkpoint, EPISODE_ACTIONS, EPISODE_OBS)
+    run.state = from_tensors(jax.eval_shape(run.agent.init, jax.random.key(0)), state)
+    try:
+        run.env_step = run.checkpoint_step = _counter(progress, "env_step")
+        run.wall_time = float(progress["wall_time"])
+        run.latest = {str(name): float(value) for name, value in progress["latest"].items()}
+        run.logbook = Logbook(None, keep=records[: _counter(progress, "records")])
+        actions, obs = checkpoint.read(EPISODE_ACTIONS), checkpoint.read(EPISODE_OBS)
+        if actions.ndim != 2 or actions.shape[1] != run.agent.spec.action_dim:
+            raise ValueError(f"{EPISODE_ACTIONS} is {actions.shape}")
+        return UnfinishedEpisode(_counter(progress, "episode"), actions, obs)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"The progress in {checkpoint.path.parent} is damaged: {error!r}.") from error
+
+
+def resume_episode(episodes: Episodes, unfinished: UnfinishedEpisode) -> None:
+    """Return to the middle of an episode; where that is impossible, say so and begin the next."""
+    if episodes.repeat(*unfinished) or not unfinished.actions.size:
+        return
+    warnings.warn(
+        f"Episode {unfinished.episode} was under way when the run stopped, and repeating its {len(unfinished.actions)} "
+        "actions after a reset with its seed led somewhere else: the environment is not a function of its seed. What "
+        "the episode taught is kept, and the next one begins; the run is not bit for bit the uninterrupted one.",
+        stacklevel=2,
+    )
+    episodes.start(unfinished.episode + 1)
+
+
+def check_same_spec(found: Spec, saved: Spec, folder: Path) -> None:
+    """Refuse to go on with an environment of other dimensions or action bounds."""
+    same = found.obs_dim == saved.obs_dim and all(
+        np.array_equal(a, b) for a, b in ((found.action_low, saved.action_low), (found.action_high, saved.action_high))
+    )
+    if not same:
+        raise CheckpointError(
+            f"The run in {folder} was trained with {saved.obs_dim} observation numbers and actions between "
+            f"{saved.action_low.tolist()} and {saved.action_high.tolist()}; this environment has {found.obs_dim}, "
+            f"{found.action_low.tolist()} and {found.action_high.tolist()}."
+        )
+
+
+class _Without:
+    """A checkpoint without the arrays that are not the agent's."""
+
+    def __init__(self, checkpoint: Checkpoint, *names: str) -> None:
+        self._checkpoint, self._names = checkpoint, names
+        self.shape, self.read = checkpoint.shape, checkpoint.read
+
+    def keys(self) -> list[str]:
+        return [name for name in self._checkpoint.keys() if name not in self._names]
+
+
+def _counter(progress: dict[str, Any], name: str) -> int:
+    value = progress[name]
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise ValueError(f"{name} is {value!r}")
+    return value
