@@ -41,11 +41,19 @@ INVERTED_PENDULUM: dict[str, Any] = {
     "eval_freq": 250,
     "mbpo": {
         "random_steps": 200,
-        "model_train_freq": 125,
-        "rollout_batch_size": 20_000,
+        "model_train_freq": 50,  # The published 250 would leave a dozen refits in the whole run.
+        "epoch_length": 200,
+        "rollout_batch_size": 2500,
+        # Short, since branches from a falling pole end soon; the published runs use 1.
+        "rollout_length": {"start": 5, "end": 5, "start_epoch": 0, "end_epoch": 0},
         "utd_ratio": 10,  # Published setting.
-        "sac": {"target_entropy": -0.05},  # Published setting.
-        "model": {"hidden_sizes": [128, 128, 128]},
+        "sac": {
+            "hidden_sizes": [64, 64],
+            "learning_rate": 1e-3,
+            "tau": 0.01,
+            "target_entropy": -0.05,  # Published setting.
+        },
+        "model": {"hidden_sizes": [64, 64, 64], "batch_size": 128, "max_epochs": 12},
     },
 }
 
