@@ -289,8 +289,8 @@ def test_other_extra_missing(register, words, extra):
         def __init__(self) -> None:
             raise gymnasium.error.DependencyNotInstalled(f"pygame is not installed, {words}")
 
-    register("Needy-v0", Needy)
-    message = complaint(lambda: EnvSource.of("Needy-v0").training_env())
+    register("WithoutExtra-v0", Needy)
+    message = complaint(lambda: EnvSource.of("WithoutExtra-v0").training_env())
     assert message.endswith(f"pip install 'gymnasium[{extra}]'")
 
 
