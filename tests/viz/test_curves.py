@@ -24,7 +24,7 @@ def run(tmp_path):
     def maker(name, returns, *, errors=True, **settings):
         folder = tmp_path / name
         config = merge(RunConfig(), {"mbpo": {"random_steps": 10}, **settings}, where="a test")
-        write_description(folder, config, SPEC)
+        write_description(folder, config, SPEC, env_by_id=True)
         lines = [{"env_step": 5, "train_return": -1.0}]  # An episode's end: not drawn.
         for step, value in returns.items():
             record = {"env_step": step, "eval_return_mean": value}

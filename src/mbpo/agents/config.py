@@ -69,7 +69,7 @@ class ModelConfig:
     max_holdout: PositiveInt = 5000
     """Held-out rows scored after each epoch, at most."""
     patience: PositiveInt = 5
-    """Epochs without a 1 % better score before a fit ends."""
+    """Epochs without a score that is better by 0.5 % before a fit ends."""
     max_epochs: PositiveInt = 20
     """Epochs of one fit, at most. The published code has no bound, which made refitting two
     thirds of all time; warm starts make up for the bound over a few refits."""

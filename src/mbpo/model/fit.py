@@ -35,8 +35,9 @@ BOUND_PENALTY = 0.01
 """Pull of the learned log-variance bounds towards each other (PETS, appendix A.1)."""
 DECAY_PROFILE = (0.25, 0.5, 0.75, 0.75, 1.0)
 """Weight decay of MBPO's five layers, as shares of the last one's; other depths interpolate."""
-MIN_IMPROVEMENT = 0.01
-"""An epoch counts as better when a member's score falls by this share of its best."""
+MIN_IMPROVEMENT = 0.005
+"""An epoch counts as better when a member's score falls by this share of its best: for a root mean
+square error what the published 1 % is for a mean square one."""
 HOLDOUT_BLOCK = 512
 """Hold-out rows evaluated at a time; only as many blocks as there are rows for."""
 
@@ -162,7 +163,7 @@ def fit_ensemble(
 
     An epoch is `ceil(rows / batch_size)` batches, at least `min_epoch_batches` and at most
     `max_epoch_batches`; after each the hold-out is scored. The fit ends after `patience` epochs in
-    which no member improved its best score of this fit by 1 %, or after `max_epochs`. So a refit
+    which no member improved its best score of this fit by 0.5 %, or after `max_epochs`. So a refit
     costs at most `max_epochs · max_epoch_batches` gradient steps and `max_epochs · max_holdout`
     evaluations. A member that ends worse than it began keeps the weights it began with.
 
