@@ -9,19 +9,19 @@ from typing import Any
 from mbpo.training.config import RunConfig, from_dict
 
 PENDULUM: dict[str, Any] = {
-    "steps": 600,  # Three episodes; solved by then, see benchmarks/results/pendulum.
+    "steps": 600,  # Three episodes; what is learned by then: benchmarks/results/pendulum.
     "eval_freq": 100,
     "mbpo": {
-        "random_steps": 200,  # One episode. From 100 the first models were worse, and stayed so for longer.
+        "random_steps": 200,  # One episode.
         "model_train_freq": 25,  # Early data change the model most, and a refit takes half a second.
         "epoch_length": 200,  # One episode; also how long rollouts are kept.
         "rollout_batch_size": 2500,
-        # The dynamics are smooth and deterministic, so a second of it stays accurate. With 10 steps
-        # a branch from the bottom cannot reach the top, and learning took half as long again.
+        # The dynamics are smooth and deterministic, so a second of it stays accurate. In 10 steps
+        # a branch from the bottom cannot reach the top.
         "rollout_length": {"start": 20, "end": 20, "start_epoch": 0, "end_epoch": 0},
         "sac": {
-            "hidden_sizes": [128, 128],  # 64 wide learns as fast, and then wavers between -150 and -250.
-            "learning_rate": 1e-3,  # 2e-3 is faster by a few dozen steps, and wavers likewise.
+            "hidden_sizes": [128, 128],  # 64 wide learns as fast, and then wavers.
+            "learning_rate": 1e-3,  # 2e-3 wavers likewise.
             # Q starts near 0 and has to fall to about -150. That takes about 1/((1 - gamma) tau)
             # gradient steps: 1700 here, and 20,000 at the defaults of 0.99 and 0.005.
             "gamma": 0.97,
