@@ -145,6 +145,15 @@ def test_the_switch_from_random_to_policy_is_at_random_steps(agent):
     assert agent.act(state, obs, 12, key) == drawn
 
 
+def test_a_random_action_is_held_as_long_as_told():
+    held = drive(make_agent(random_action_hold=5), 14).actions
+    every_step = drive(make_agent(), 14).actions
+    # The draws themselves are the same; 12 random steps make holds of 5, 5 and 2.
+    assert [float(a[0]) for a in held[:12]] == [float(every_step[5 * (i // 5)][0]) for i in range(12)]
+    assert len({float(a[0]) for a in every_step[:12]}) == 12
+    assert len({float(a[0]) for a in held[10:]}) == 3, "the policy's own actions are not held"
+
+
 def test_the_buffer_holds_a_transition_at_once(agent):
     state = agent.init(jax.random.key(0))
     for env_step in (0, 1, 12):

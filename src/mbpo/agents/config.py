@@ -117,6 +117,10 @@ class MBPOConfig:
 
     random_steps: Annotated[int, Ge(10)] = 5000
     """Uniformly random actions before the first model fit, in environment steps."""
+    random_action_hold: PositiveInt = 1
+    """Environment steps each of these actions is held for. New ones at every step average out, and
+    leave a heavy body about where it was; held ones show the model more of the world (Eberhard et
+    al. 2023, "Pink noise is all you need", make the same case for correlated noise)."""
     replay_capacity: Annotated[int, Ge(10)] = 400_000
     """Real transitions kept; the paper's longest run is 400k steps."""
     epoch_length: PositiveInt = 1000

@@ -28,7 +28,7 @@ from jaxtyping import Array, Float, Int, Key
 from mbpo.agents.base import Agent
 from mbpo.agents.config import MBPOConfig
 from mbpo.agents.sac import SACState, action_bounds, init_sac, mean_action, sac_updates, sample_action
-from mbpo.data.replay import Replay, insert, make_replay, sample_mixed, sample_rows
+from mbpo.data.replay import Replay, insert, make_replay, sample_mixed, sample_rows, take
 from mbpo.data.split import DataSplit, make_split
 from mbpo.model.ensemble import as_model_step, make_ensemble
 from mbpo.model.fit import FitState, fit_ensemble
@@ -115,7 +115,9 @@ class MBPOAgent(Agent[MBPOState]):
     def act(self, state: MBPOState, obs: np.ndarray, env_step: int, key: Key[Array, ""]) -> np.ndarray:
         """Line 5: uniform over the action box at first, then drawn from the policy."""
         if env_step < self.config.random_steps:
-            return np.asarray(self._random_action(key))
+            if env_step % self.config.random_action_hold == 0:
+                return np.asarray(self._random_action(key))
+            return np.asarray(self._last_action(state.real))
         return np.asarray(self._sample(state.sac, obs[None], key))[0]
 
     def improve(
@@ -140,6 +142,10 @@ class MBPOAgent(Agent[MBPOState]):
     def _random_action(self, key: Key[Array, ""]) -> Array:
         low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
         return jax.random.uniform(key, low.shape, minval=low, maxval=high)
+
+    @partial(jax.jit, static_argnums=0)
+    def _last_action(self, real: Replay) -> Array:
+        return take(real, (real.position - 1) % real.capacity).action
 
     @partial(jax.jit, static_argnums=0)
     def _sample(self, sac: SACState, obs: Array, key: Key[Array, ""]) -> Array:

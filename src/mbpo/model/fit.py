@@ -9,6 +9,7 @@ The whole fit is one compiled function. Data sizes, epochs and batches are trace
 growing data never recompile it; batches are drawn from the buffer where it lies.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -47,6 +48,14 @@ class FitState(eqx.Module):
 
     ensemble: Ensemble
     num_fits: Int[Array, ""]
+
+
+class _Epoch(NamedTuple):
+    """What an epoch of training hands on."""
+
+    params: EnsembleParams
+    optimizer_state: optax.OptState
+    train_loss: Float[Array, ""]
 
 
 class _Search(NamedTuple):
@@ -144,6 +153,55 @@ def refresh_normalizers(state: FitState, replay: Replay) -> Ensemble:
     )
 
 
+def keep_best_weights(
+    train_epoch: Callable[[EnsembleParams, optax.OptState, Key[Array, ""]], _Epoch],
+    score: Callable[[EnsembleParams], Float[Array, " member"]],
+    params: EnsembleParams,
+    optimizer_state: optax.OptState,
+    key: Key[Array, ""],
+    *,
+    max_epochs: int,
+    patience: int,
+) -> _Search:
+    """Early stopping, member by member: train epochs until none of them gets better any more.
+
+    Args:
+        train_epoch: One epoch, from parameters, optimiser state and key.
+        score: Hold-out error of each member, lower is better.
+        key: Epoch `i` uses the key folded from `i`.
+        max_epochs: Epochs, at most.
+        patience: Epochs without a member's score better by 0.5 % before it ends.
+    """
+
+    def lap(search: _Search) -> _Search:
+        epoch = train_epoch(search.params, search.optimizer_state, jax.random.fold_in(key, search.epoch))
+        scores = score(epoch.params)
+        better = scores < (1 - MIN_IMPROVEMENT) * search.best_scores
+        return _Search(
+            params=epoch.params,
+            optimizer_state=epoch.optimizer_state,
+            best_params=select_members(better, epoch.params, search.best_params),
+            best_scores=jnp.where(better, scores, search.best_scores),
+            epoch=search.epoch + 1,
+            epochs_since_best=jnp.where(better.any(), 0, search.epochs_since_best + 1),
+            train_loss=epoch.train_loss,
+        )
+
+    zero = jnp.zeros((), jnp.int32)
+    start = _Search(
+        params=params,
+        optimizer_state=optimizer_state,
+        best_params=params,
+        best_scores=jnp.full((params.min_log_var.shape[0],), jnp.inf),
+        epoch=zero,
+        epochs_since_best=zero,
+        train_loss=jnp.zeros(()),
+    )
+    return jax.lax.while_loop(
+        lambda search: (search.epoch < max_epochs) & (search.epochs_since_best < patience), lap, start
+    )
+
+
 def fit_ensemble(
     state: FitState,
     replay: Replay,
@@ -180,48 +238,30 @@ def fit_ensemble(
     slots, count = select_holdout_slots(split, replay.size, max_holdout)
     epoch_batches = jnp.clip(-(-entries.max() // batch_size), min_epoch_batches, max_epoch_batches)
 
-    def train_batch(i: Int[Array, ""], carry, epoch_key: Key[Array, ""]):  # type: ignore[no-untyped-def]
-        params, optimizer_state, total = carry
-        train_slots = draw_train_slots(split, entries, jax.random.fold_in(epoch_key, i), batch_size)
-        x, y = _normalized_rows(ensemble, take(replay, train_slots))
-        loss, grads = jax.value_and_grad(ensemble_loss)(params, x, y, weight_decay=weight_decay)
-        updates, optimizer_state = optimizer.update(grads, optimizer_state)
-        return optax.apply_updates(params, updates), optimizer_state, total + loss
+    def score(params: EnsembleParams) -> Float[Array, " member"]:
+        return holdout_error(ensemble, params, replay, slots, count)
 
-    def train_epoch(search: _Search) -> _Search:
-        epoch_key = jax.random.fold_in(key, search.epoch)
-        params, optimizer_state, total = jax.lax.fori_loop(
-            0,
-            epoch_batches,
-            lambda i, carry: train_batch(i, carry, epoch_key),
-            (search.params, search.optimizer_state, jnp.zeros(())),
-        )
-        scores = holdout_error(ensemble, params, replay, slots, count)
-        better = scores < (1 - MIN_IMPROVEMENT) * search.best_scores
-        return _Search(
-            params=params,
-            optimizer_state=optimizer_state,
-            best_params=select_members(better, params, search.best_params),
-            best_scores=jnp.where(better, scores, search.best_scores),
-            epoch=search.epoch + 1,
-            epochs_since_best=jnp.where(better.any(), 0, search.epochs_since_best + 1),
-            train_loss=total / (epoch_batches * ensemble.ensemble_size),
-        )
+    def train_epoch(params: EnsembleParams, optimizer_state: optax.OptState, epoch_key: Key[Array, ""]) -> _Epoch:
+        def train_batch(i: Int[Array, ""], epoch: _Epoch) -> _Epoch:
+            train_slots = draw_train_slots(split, entries, jax.random.fold_in(epoch_key, i), batch_size)
+            x, y = _normalized_rows(ensemble, take(replay, train_slots))
+            loss, grads = jax.value_and_grad(ensemble_loss)(epoch.params, x, y, weight_decay=weight_decay)
+            updates, optimizer_state = optimizer.update(grads, epoch.optimizer_state)
+            return _Epoch(optax.apply_updates(epoch.params, updates), optimizer_state, epoch.train_loss + loss)
 
-    warm_scores = holdout_error(ensemble, ensemble.params, replay, slots, count)
-    zero = jnp.zeros((), jnp.int32)
-    search = jax.lax.while_loop(
-        lambda search: (search.epoch < max_epochs) & (search.epochs_since_best < patience),
+        start = _Epoch(params, optimizer_state, jnp.zeros(()))
+        epoch = jax.lax.fori_loop(0, epoch_batches, train_batch, start)
+        return epoch._replace(train_loss=epoch.train_loss / (epoch_batches * ensemble.ensemble_size))
+
+    warm_scores = score(ensemble.params)
+    search = keep_best_weights(
         train_epoch,
-        _Search(
-            params=ensemble.params,
-            optimizer_state=optimizer.init(ensemble.params),
-            best_params=ensemble.params,
-            best_scores=jnp.full_like(warm_scores, jnp.inf),
-            epoch=zero,
-            epochs_since_best=zero,
-            train_loss=jnp.zeros(()),
-        ),
+        score,
+        ensemble.params,
+        optimizer.init(ensemble.params),
+        key,
+        max_epochs=max_epochs,
+        patience=patience,
     )
     better = search.best_scores < warm_scores
     params = select_members(better, search.best_params, ensemble.params)
