@@ -147,58 +147,66 @@ def _interpolate(values, theta, speed):
     return low * (1 - x) + high * x
 
 
-def _best_action(values, theta, speed, torques):
-    """Greedy one-step lookahead: the best return-to-go and the torque that earns it."""
+def _best_action(values, theta, speed, torques, gamma):
+    """Greedy one-step lookahead: the best discounted return-to-go and the torque that earns it."""
 
     def consider(i, best):
         next_theta, next_speed, reward = pendulum_dynamics(theta, speed, torques[i])
-        value = reward + _interpolate(values, next_theta, next_speed)
+        value = reward + gamma * _interpolate(values, next_theta, next_speed)
         return jnp.maximum(best[0], value), jnp.where(value > best[0], torques[i], best[1])
 
     start = (jnp.full(theta.shape, -jnp.inf), jnp.zeros(theta.shape))
     return jax.lax.fori_loop(0, torques.shape[0], consider, start)
 
 
-@partial(jax.jit, static_argnames=("grid", "num_torques", "resets"))
-def _pendulum_returns(seed, *, grid: int, num_torques: int, resets: int):
+@partial(jax.jit, static_argnames=("grid", "num_torques"))
+def _pendulum_returns(theta, speed, gamma, *, grid: int, num_torques: int):
     torques = jnp.linspace(-MAX_TORQUE, MAX_TORQUE, num_torques)
     axes = jnp.linspace(-math.pi, math.pi, grid), jnp.linspace(-MAX_SPEED, MAX_SPEED, grid)
-    theta, speed = jnp.meshgrid(*axes, indexing="ij")
+    mesh = jnp.meshgrid(*axes, indexing="ij")
 
     def back_up(values, _):
         # Yields the values of what remains after each step, last step first.
-        return _best_action(values, theta, speed, torques)[0], values
+        return _best_action(values, *mesh, torques, gamma)[0], values
 
     _, values_after = jax.lax.scan(back_up, jnp.zeros((grid, grid)), length=EPISODE_STEPS)
 
     def roll(state, values):
-        _, torque = _best_action(values, *state, torques)
+        _, torque = _best_action(values, *state, torques, gamma)
         next_theta, next_speed, reward = pendulum_dynamics(*state, torque)
         return (wrap_angle(next_theta), next_speed), reward
 
-    theta_key, speed_key = jax.random.split(jax.random.key(seed))
-    start = (
-        jax.random.uniform(theta_key, (resets,), minval=-math.pi, maxval=math.pi),
-        jax.random.uniform(speed_key, (resets,), minval=-1.0, maxval=1.0),
-    )
-    _, rewards = jax.lax.scan(roll, start, values_after[::-1])
+    _, rewards = jax.lax.scan(roll, (theta, speed), values_after, reverse=True)
     return rewards.sum(axis=0)
 
 
-def pendulum_optimum(*, grid: int = 401, num_torques: int = 41, resets: int = 20_000, seed: int = 0):
-    """Undiscounted 200-step returns of the greedy policy of a dynamic programme, from random resets.
+def pendulum_optimum_from(theta, speed, *, gamma: float = 1.0, grid: int = 401, num_torques: int = 41):
+    """Undiscounted 200-step returns of the greedy policy of a dynamic programme, from given starts.
 
     Value iteration backwards over a `grid × grid` table of (θ, θ̇), bilinear between its points; the
-    policy it implies is then run in the exact dynamics, so every return is truly attainable.
+    policy it implies is then run in the exact dynamics, so every return is truly attainable. With
+    `gamma` below 1 the policy is the best one for discounted returns; what is given back is always
+    undiscounted, so it tells what a discount costs.
+
+    Args:
+        theta: Angles `[starts]`; 0 is upright.
+        speed: Angular speeds `[starts]`.
 
     Returns:
-        A NumPy array `[resets]`, float64.
+        A NumPy array `[starts]`, float64.
     """
-    returns = _pendulum_returns(seed, grid=grid, num_torques=num_torques, resets=resets)
-    return np.asarray(returns, np.float64)
+    starts = jnp.asarray(theta, jnp.float32), jnp.asarray(speed, jnp.float32)
+    return np.asarray(_pendulum_returns(*starts, gamma, grid=grid, num_torques=num_torques), np.float64)
 
 
-# --- Point mass ----------------------------------------------------------------------------------
+def pendulum_optimum(
+    *, gamma: float = 1.0, grid: int = 401, num_torques: int = 41, resets: int = 20_000, seed: int = 0
+):
+    """`pendulum_optimum_from` random resets, drawn as Gymnasium draws them; `[resets]`, float64."""
+    theta_key, speed_key = jax.random.split(jax.random.key(seed))
+    theta = jax.random.uniform(theta_key, (resets,), minval=-math.pi, maxval=math.pi)
+    speed = jax.random.uniform(speed_key, (resets,), minval=-1.0, maxval=1.0)
+    return pendulum_optimum_from(theta, speed, gamma=gamma, grid=grid, num_torques=num_torques)
 
 
 class PointMass:
@@ -260,6 +268,10 @@ def linear_mlp(weight, bias) -> MLP:
 
 
 if __name__ == "__main__":
-    found = pendulum_optimum()
-    error = found.std(ddof=1) / math.sqrt(found.size)
-    sys.stdout.write(f"Pendulum-v1: {found.mean():.2f} ± {error:.2f} (s.e.) over {found.size} random resets\n")
+    for discount in (1.0, 0.99, 0.98, 0.97):
+        found = pendulum_optimum(gamma=discount)
+        error = found.std(ddof=1) / math.sqrt(found.size)
+        sys.stdout.write(
+            f"Pendulum-v1, optimal for gamma {discount}: {found.mean():.2f} ± {error:.2f} (s.e.) undiscounted, "
+            f"over {found.size} random resets\n"
+        )

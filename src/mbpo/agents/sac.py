@@ -73,9 +73,15 @@ def mean_action(actor: MLP, obs: Float[Array, "*batch obs"], bounds: ActionBound
 def sample_action(
     actor: MLP, obs: Float[Array, "*batch obs"], key: Key[Array, ""], bounds: ActionBounds
 ) -> tuple[Float[Array, "*batch act"], Float[Array, "*batch"]]:
-    """An action drawn from the policy and its log-density, in the environment's units."""
+    """An action drawn from the policy, in the environment's units, and log π(a|s).
+
+    The density is that of the action rescaled to [−1, 1], for which SAC and its entropy targets
+    were made. In the environment's units it would differ by Σ log scale, a bonus (or fine) of
+    α Σ log scale for every step survived: it feeds on α, and where α grows, Q runs away with it.
+    """
     mean, log_std = action_distribution(actor, obs)
-    return sample_tanh_gaussian(key, mean, log_std, scale=bounds.scale, center=bounds.center)
+    action, log_prob = sample_tanh_gaussian(key, mean, log_std, scale=bounds.scale, center=bounds.center)
+    return action, log_prob + np.log(bounds.scale).sum()
 
 
 def q_values(
@@ -146,13 +152,8 @@ def init_sac(spec: Spec, config: SACConfig, key: Key[Array, ""]) -> SACState:
 
 
 def resolve_target_entropy(spec: Spec, config: SACConfig) -> float:
-    """The target in nats over actions in the environment's units.
-
-    The setting speaks of actions rescaled to [−1, 1], so that it does not depend on units;
-    rescaling by `scale` adds Σ log scale to an entropy.
-    """
-    unit = -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
-    return unit + float(np.log(action_bounds(spec).scale).sum())
+    """The target in nats, over actions rescaled to [−1, 1]: as set, or minus their number."""
+    return -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
 
 
 def sac_update(

@@ -1,0 +1,96 @@
+"""Write the tables in README.md and docs/ from the committed raw results.
+
+    python benchmarks/tables.py           # rewrite what lies between the markers
+    python benchmarks/tables.py --check   # only say whether they are what the results say
+
+A page marks the place of table NAME with `<!-- table: NAME -->` and `<!-- end -->`.
+"""
+
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = ("README.md", "docs/algorithms/mbpo.md")
+
+
+def rows(path: Path) -> list[dict[str, float]]:
+    with path.open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def learning_curve(folder: str, steps: tuple[int, ...]) -> str:
+    """Return over seeds at some steps, of a folder that `seeds.py` wrote."""
+    lines = ["| real steps | median | mean ± std over seeds | worst seed | best seed |", "|---|---|---|---|---|"]
+    for row in rows(RESULTS / folder / "summary.csv"):
+        if row["env_step"] in steps:
+            cells = (row["median"], row["mean"], row["std"], row["worst"], row["best"])
+            median, mean, std, worst, best = (f"{cell:.0f}" for cell in cells)
+            lines.append(f"| {row['env_step']:.0f} | {median} | {mean} ± {std} | {worst} | {best} |")
+    return "\n".join(lines)
+
+
+def regret() -> str:
+    """Distance to the optimum from the same starts."""
+    lines = ["| real steps | optimum from the same starts | median regret | worst regret |", "|---|---|---|---|"]
+    for row in rows(RESULTS / "pendulum" / "regret.csv"):
+        if row["env_step"] in (400, 600, 800, 1000):
+            cells = (row["env_step"], row["mean_optimum"], row["median_regret"], row["worst_regret"])
+            lines.append("| {:.0f} | {:.1f} | {:.1f} | {:.1f} |".format(*cells))
+    return "\n".join(lines)
+
+
+def optimum() -> str:
+    """What a dynamic programme scores, by discount."""
+    text = (RESULTS / "pendulum_optimum.txt").read_text()
+    found = re.findall(r"gamma ([\d.]+): (\S+) ± (\S+)", text)
+    lines = ["| optimal for γ | undiscounted return |", "|---|---|"]
+    return "\n".join(lines + [f"| {float(gamma):g} | {mean} ± {error} |" for gamma, mean, error in found])
+
+
+def wall_clock() -> str:
+    """Seconds and memory of whole commands."""
+    runs = json.loads((RESULTS / "wall_clock.json").read_text())["runs"]
+    lines = ["| compilation cache | seconds to 600 steps | peak memory, MB |", "|---|---|---|"]
+    for kind in ("cold", "warm"):
+        chosen = [run for run in runs if run["kind"] == kind]
+        seconds, memory = (sorted(run[name] for run in chosen) for name in ("seconds", "peak_rss_mb"))
+        lines.append(f"| {kind} | {seconds[0]:.0f}–{seconds[-1]:.0f} ({len(seconds)} runs) | {memory[-1]:.0f} |")
+    return "\n".join(lines)
+
+
+TABLES = {
+    "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),
+    "inverted_pendulum": lambda: learning_curve("inverted_pendulum", (500, 1000, 2000, 3000)),
+    "regret": regret,
+    "optimum": optimum,
+    "wall_clock": wall_clock,
+}
+
+
+def fill(text: str) -> str:
+    """The page with every marked table written anew."""
+    return re.sub(
+        r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
+        lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def main() -> int:
+    stale = [page for page in PAGES if fill((ROOT / page).read_text()) != (ROOT / page).read_text()]
+    if "--check" in sys.argv:
+        print(f"stale: {', '.join(stale)}; run python benchmarks/tables.py" if stale else "tables are up to date")
+        return int(bool(stale))
+    for page in stale:
+        (ROOT / page).write_text(fill((ROOT / page).read_text()))
+    print(f"rewritten: {', '.join(stale) or 'nothing'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
