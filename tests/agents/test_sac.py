@@ -180,11 +180,9 @@ def test_alpha_rises_below_the_target_entropy_and_falls_above(target_entropy, di
     assert float(metrics["alpha"]) == pytest.approx(math.exp(direction * 0.01), rel=1e-5)
 
 
-def test_target_entropy_counts_dimensions_and_the_width_of_the_box():
-    # Half-widths 2 and 0.25: −2 + log 2 + log 0.25 = −2 − log 2.
-    assert resolve_target_entropy(LOPSIDED, SACConfig()) == pytest.approx(-2 - math.log(2))
-    assert resolve_target_entropy(LOPSIDED, SACConfig(target_entropy=-0.5)) == pytest.approx(-0.5 - math.log(2))
-    assert resolve_target_entropy(SPEC, SACConfig()) == pytest.approx(-1.0)
+def test_target_entropy_is_minus_the_number_of_actions_unless_set():
+    assert resolve_target_entropy(LOPSIDED, SACConfig()) == -2.0
+    assert resolve_target_entropy(LOPSIDED, SACConfig(target_entropy=-0.5)) == -0.5
 
 
 # --- Actions -------------------------------------------------------------------------------------
@@ -209,6 +207,18 @@ def test_actions_fill_a_lopsided_box_and_stay_inside():
     np.testing.assert_allclose(
         mean_action(some, jnp.zeros((1, 2)), bounds), [[1 + 2 * math.tanh(0.5), 2.25]], rtol=1e-6
     )
+
+
+def test_the_units_of_the_action_change_nothing_that_is_learned():
+    # The same draws in a box 6 wide and in one 0.1 wide: the densities are those of tanh(u), so the
+    # entropy bonus for surviving a step does not depend on whether torque is in Nm or in kNm.
+    actor, obs, key = constant_actor(0.4, math.log(0.7)), jnp.zeros((50_000, 1)), jax.random.key(0)
+    wide, narrow = (ActionBounds(np.full(1, half, np.float32), np.ones(1, np.float32)) for half in (3.0, 0.05))
+    actions, log_prob = jax.jit(sample_action)(actor, obs, key, wide)
+    narrow_actions, narrow_log_prob = jax.jit(sample_action)(actor, obs, key, narrow)
+    np.testing.assert_allclose((actions - 1) / 3.0, (narrow_actions - 1) / 0.05, atol=1e-4)
+    np.testing.assert_allclose(log_prob, narrow_log_prob, atol=1e-5)
+    assert -float(log_prob.mean()) == pytest.approx(tanh_gaussian_entropy(0.4, 0.7), abs=0.01)
 
 
 def test_log_std_is_bounded():

@@ -81,7 +81,7 @@ def sample_action(
     """
     mean, log_std = action_distribution(actor, obs)
     action, log_prob = sample_tanh_gaussian(key, mean, log_std, scale=bounds.scale, center=bounds.center)
-    return action, log_prob + np.log(bounds.scale).sum()
+    return action, log_prob + jnp.log(bounds.scale).sum()
 
 
 def q_values(
