@@ -34,7 +34,10 @@ PENDULUM: dict[str, Any] = {
             "hidden_sizes": [64, 64, 64],  # As accurate as 128 wide on this little data.
             "learning_rate": 2e-3,
             "batch_size": 128,
-            "max_epochs": 12,
+            "max_epochs": 20,
+            # Two hundred rows to begin with: the usual fifth would be missed. With it and 12
+            # epochs, two of twenty seeds lost the way again after 600 steps.
+            "holdout_ratio": 0.1,
         },
     },
 }
