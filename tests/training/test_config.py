@@ -86,7 +86,7 @@ def test_to_dict_holds_every_setting():
 
 
 def test_an_unknown_algorithm_is_named_with_its_near_match():
-    with pytest.raises(ConfigError, match="'sca'. Did you mean 'sac'"):
+    with pytest.raises(ConfigError, match=r"'sca'\. Did you mean 'sac'"):
         preset("Pendulum-v1", "sca")
 
 

@@ -26,7 +26,7 @@ from mbpo.envs.tasks import resolve_termination
 from mbpo.errors import ConfigError
 from mbpo.training.checkpoint import read_checkpoint
 from mbpo.training.compilation import enable_compilation_cache
-from mbpo.training.config import Algo, RunConfig, merge, section
+from mbpo.training.config import ALGOS, Algo, RunConfig, merge, section
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.logbook import Logbook, Record, read_records
@@ -297,12 +297,11 @@ class Algorithm(abc.ABC):
 
 def _placed(settings: dict[str, Any], seed: int | None, own: str) -> dict[str, Any]:
     """Keyword settings where they belong: the run's own at the top, the rest in the section `own`."""
-    top = {name: value for name, value in settings.items() if name in RunConfig.__dataclass_fields__}
+    shared = set(RunConfig.__dataclass_fields__) - {section(algo) for algo in ALGOS}
+    top = {name: value for name, value in settings.items() if name in shared}
     inner = {name: value for name, value in settings.items() if name not in top}
     if "env_id" in top or "algo" in top:
         raise ConfigError("env_id and algo are not settings here: the environment is the first argument.")
     if seed is not None:
         top["seed"] = seed
-    if inner:
-        top[own] = {**top.get(own, {}), **inner}
-    return top
+    return {**top, own: inner} if inner else top
