@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mbpo.training.algorithm import MBPO
+from mbpo.training.algorithms import MBPO
 
 _AGENTS: dict[Any, Any] = {}
 

@@ -172,7 +172,7 @@ class SpyAgent(Agent[SpyState]):
 
     def act(self, state, obs, env_step, key):
         self.calls.append(("act", env_step, obs.copy()))
-        return np.float32([self.action])
+        return np.float32([self.action]), state
 
     def improve(self, state, transition, env_step, key):
         self.calls.append(("improve", env_step, transition))
@@ -180,8 +180,11 @@ class SpyAgent(Agent[SpyState]):
         weight = state.weight + jax.random.normal(key, (3,)) * transition.reward
         return SpyState(state.improved + 1, weight), dict(self.metrics)
 
-    def predict(self, state, obs):
-        return np.full((len(obs), 1), 0.25, np.float32)
+    def memory(self, batch):
+        return ()
+
+    def predict(self, state, obs, memory):
+        return np.full((len(obs), 1), 0.25, np.float32), memory
 
     def sample(self, state, obs, key):
         return jax.random.uniform(key, (len(obs), 1))

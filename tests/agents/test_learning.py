@@ -35,7 +35,7 @@ def train(agent: MBPOAgent, seed: int):
     for env_step in range(STEPS):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), env_step), 3)
         state, _ = agent.learn_model(state, env_step, keys[0])
-        action = agent.act(state, np.array([x], np.float32), env_step, keys[1])
+        action, state = agent.act(state, np.array([x], np.float32), env_step, keys[1])
         transition = PointMass.transition(x, action)
         state, _ = agent.improve(state, transition, env_step, keys[2])
         x, age = float(transition.next_obs[0]), age + 1
@@ -48,7 +48,7 @@ def train(agent: MBPOAgent, seed: int):
 def test_mbpo_learns_the_point_mass():
     agent = MBPOAgent(PointMass.spec, CONFIG, PointMass.terminated, jax.random.key(0))
     untrained, learned = (
-        PointMass.mean_return(lambda x, state=state: agent.predict(state, jnp.asarray(x)))
+        PointMass.mean_return(lambda x, state=state: agent.predict(state, jnp.asarray(x), ())[0])
         for state in (agent.init(jax.random.key(0)), train(agent, 0))
     )
     assert untrained < 2 * THRESHOLD

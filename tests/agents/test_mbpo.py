@@ -58,7 +58,7 @@ def drive(agent: MBPOAgent, steps: int, seed: int = 0) -> Run:
     for env_step in range(steps):
         model_key, act_key, improve_key = step_key(seed, env_step)
         state, model_metrics = agent.learn_model(state, env_step, model_key)
-        action = agent.act(state, np.array([x], np.float32), env_step, act_key)
+        action, state = agent.act(state, np.array([x], np.float32), env_step, act_key)
         transition = PointMass.transition(x, action)
         state, metrics = agent.improve(state, transition, env_step, improve_key)
         log.append({**model_metrics, **metrics})
@@ -109,7 +109,7 @@ def test_first_actions_are_uniform_over_the_box(agent):
     state = agent.init(jax.random.key(0))
     obs = np.zeros(1, np.float32)
     keys = jax.random.split(jax.random.key(5), 1000)
-    actions = np.array([agent.act(state, obs, 11, key) for key in keys])
+    actions = np.array([agent.act(state, obs, 11, key)[0] for key in keys])
     assert actions.shape == (1000, 1)
     assert actions.dtype == np.float32
     # Ten equal parts of [−1, 3] with 100 ± 9.5 actions each.
@@ -122,27 +122,27 @@ def test_the_real_environment_is_explored_with_drawn_actions_not_the_mean(agent)
     state = agent.init(jax.random.key(0))
     obs = np.array([0.7], np.float32)
     keys = jax.random.split(jax.random.key(6), 300)
-    actions = np.array([agent.act(state, obs, 12, key) for key in keys])
+    actions = np.array([agent.act(state, obs, 12, key)[0] for key in keys])
     assert (actions >= -1).all() and (actions <= 3).all()
     # A fresh actor's standard deviation before the tanh is near 1: about 0.6 · 2 in actions.
     assert actions.std() > 0.8
     assert len(np.unique(actions)) == 300
-    mean = agent.predict(state, jnp.asarray(obs)[None])
-    np.testing.assert_array_equal(mean, agent.predict(state, jnp.asarray(obs)[None]))
+    mean = agent.predict(state, jnp.asarray(obs)[None], ())[0]
+    np.testing.assert_array_equal(mean, agent.predict(state, jnp.asarray(obs)[None], ())[0])
     assert -1 < float(mean[0, 0]) < 3
     # The two agree in the middle: tanh is monotone, so the median of the actions is the mean's action.
     assert np.median(actions) == pytest.approx(float(mean[0, 0]), abs=0.35)
     # `sample` is what `act` draws from.
     np.testing.assert_array_equal(
-        agent.sample(state, jnp.asarray(obs)[None], keys[0])[0], agent.act(state, obs, 12, keys[0])
+        agent.sample(state, jnp.asarray(obs)[None], keys[0])[0], agent.act(state, obs, 12, keys[0])[0]
     )
 
 
 def test_the_switch_from_random_to_policy_is_at_random_steps(agent):
     state, key, obs = agent.init(jax.random.key(0)), jax.random.key(8), np.zeros(1, np.float32)
     drawn = np.asarray(agent.sample(state, jnp.asarray(obs)[None], key))[0]
-    assert agent.act(state, obs, 11, key) != drawn
-    assert agent.act(state, obs, 12, key) == drawn
+    assert agent.act(state, obs, 11, key)[0] != drawn
+    assert agent.act(state, obs, 12, key)[0] == drawn
 
 
 def test_a_random_action_is_held_as_long_as_told():

@@ -8,7 +8,7 @@ from tiny_tasks import MBPO_SETTINGS, one_paragraph
 
 from mbpo.agents.config import MBPOConfig
 from mbpo.errors import ConfigError
-from mbpo.training.config import RunConfig, from_dict, merge, to_dict
+from mbpo.training.config import ALGOS, RunConfig, from_dict, merge, section, to_dict
 from mbpo.training.presets import PRESETS, preset
 
 
@@ -77,7 +77,17 @@ def test_to_dict_holds_every_setting():
     def keys(values) -> dict:
         return {name: keys(value) if isinstance(value, dict) else None for name, value in values.items()}
 
-    assert keys(to_dict(RunConfig())) == names(RunConfig)
+    everything = names(RunConfig)
+    for algo in ALGOS:
+        # Of the algorithms, only the one that runs.
+        others = {section(other) for other in ALGOS if other != algo}
+        expected = {name: kind for name, kind in everything.items() if name not in others}
+        assert keys(to_dict(preset("Pendulum-v1", algo))) == expected
+
+
+def test_an_unknown_algorithm_is_named_with_its_near_match():
+    with pytest.raises(ConfigError, match=r"'sca'\. Did you mean 'sac'"):
+        preset("Pendulum-v1", "sca")
 
 
 def test_merge_changes_only_what_it_is_told_to():
@@ -95,11 +105,11 @@ def test_merge_refuses_what_does_not_fit():
         merge(RunConfig(), {"mbpo": {"sac": 3}}, where="a test")
 
 
-@pytest.mark.parametrize("name", [*PRESETS, "Unheard"])
-def test_presets_are_valid_settings(name):
-    config = preset(f"{name}-v3")
-    assert config.env_id == f"{name}-v3"
-    assert (config == RunConfig(env_id=f"{name}-v3")) is (name == "Unheard")
+@pytest.mark.parametrize(("algo", "name"), [*PRESETS, *((algo, "Unheard") for algo in ALGOS)])
+def test_presets_are_valid_settings(algo, name):
+    config = preset(f"{name}-v3", algo)
+    assert (config.env_id, config.algo) == (f"{name}-v3", algo)
+    assert (config == RunConfig(env_id=f"{name}-v3", algo=algo)) is (name == "Unheard")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Evaluation: whole episodes, exactly as many as asked for, whatever runs side by side."""
 
 import gymnasium
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_tasks import Script, one_paragraph
@@ -27,13 +28,17 @@ class RandomLength(Script):
         return obs, info
 
 
-def still(obs: np.ndarray) -> np.ndarray:
-    return np.zeros((len(obs), 1), np.float32)
+def still(obs: np.ndarray, memory):
+    return np.zeros((len(obs), 1), np.float32), memory
+
+
+def nothing(batch: int) -> tuple[()]:
+    return ()
 
 
 def run(env, episodes: int, *, policy=still, seed: int = 3, at_step: int = 100) -> Evaluation:
     evaluator = Evaluator(EnvSource.of(env), seed)
-    result = evaluator.run(policy, episodes, at_step=at_step)
+    result = evaluator.run(policy, nothing, episodes, at_step=at_step)
     evaluator.close()
     return result
 
@@ -66,19 +71,22 @@ def test_exactly_as_many_episodes_as_asked_for(episodes):
 
 @pytest.mark.parametrize("width", [1, 3, 20])
 def test_returns_do_not_depend_on_how_many_run_side_by_side(monkeypatch, width):
-    def policy(obs: np.ndarray) -> np.ndarray:
+    def brake(obs: np.ndarray, memory):
+        return -2 * np.sign(obs[:, 2:3]), memory
+
+    def policy(obs: np.ndarray, memory):
         assert len(obs) <= width
-        return -2 * np.sign(obs[:, 2:3])
+        return brake(obs, memory)
 
     def make():
         return gymnasium.make("Pendulum-v1", max_episode_steps=15)
 
-    alone = np.array([run(make, 1, policy=lambda obs: -2 * np.sign(obs[:, 2:3])).returns[0]])
+    alone = np.array([run(make, 1, policy=brake).returns[0]])
     monkeypatch.setattr(evaluate, "MAX_PARALLEL", width)
     returns = run(make, 9, policy=policy).returns
     assert len(set(returns)) == 9
     monkeypatch.setattr(evaluate, "MAX_PARALLEL", 9)
-    np.testing.assert_array_equal(returns, run(make, 9, policy=lambda obs: -2 * np.sign(obs[:, 2:3])).returns)
+    np.testing.assert_array_equal(returns, run(make, 9, policy=brake).returns)
     np.testing.assert_array_equal(returns[:1], alone)
 
 
@@ -92,7 +100,7 @@ def test_no_more_environments_than_needed():
 def test_environments_are_kept_between_evaluations():
     RandomLength.made = 0
     evaluator = Evaluator(EnvSource.of(lambda: RandomLength()), 0)
-    first, second = (evaluator.run(still, 5, at_step=step).returns for step in (0, 0))
+    first, second = (evaluator.run(still, nothing, 5, at_step=step).returns for step in (0, 0))
     np.testing.assert_array_equal(first, second)
     assert RandomLength.made == 6
 
@@ -118,6 +126,20 @@ def test_an_evaluation_after_a_fault_starts_afresh():
     env = Script(fault="raises")
     evaluator = Evaluator(EnvSource.of(lambda: env), 0)
     with pytest.raises(EnvironmentFault):
-        evaluator.run(still, 1, at_step=0)
+        evaluator.run(still, nothing, 1, at_step=0)
     env.fault = ""
-    assert evaluator.run(still, 1, at_step=0).returns.tolist() == [15.0]
+    assert evaluator.run(still, nothing, 1, at_step=0).returns.tolist() == [15.0]
+
+
+def test_what_a_policy_remembers_begins_anew_with_every_episode():
+    # It counts its steps; what it is given at an episode's first step must be 0 again.
+    counts = []
+
+    def counting(obs: np.ndarray, memory):
+        counts.append(np.asarray(memory).copy())
+        return np.zeros((len(obs), 1), np.float32), memory + 1
+
+    evaluator = Evaluator(EnvSource.of(lambda: RandomLength()), 3)
+    result = evaluator.run(counting, lambda batch: jnp.zeros(batch, jnp.int32), 40, at_step=100)
+    assert (np.stack(counts) == 0).sum() == 40
+    assert result.lengths.sum() > 2 * 40

@@ -265,8 +265,8 @@ class Diverging(SpyAgent):
         self.how = how
 
     def act(self, state, obs, env_step, key):
-        action = super().act(state, obs, env_step, key)
-        return action * np.float32(np.nan) if self.how == "action" and env_step == 7 else action
+        action, state = super().act(state, obs, env_step, key)
+        return (action * np.float32(np.nan) if self.how == "action" and env_step == 7 else action), state
 
     def improve(self, state, transition, env_step, key):
         state, metrics = super().improve(state, transition, env_step, key)

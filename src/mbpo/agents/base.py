@@ -6,7 +6,7 @@ stopped, saved and repeated, and the one loop in `training.loop` drives every al
 """
 
 import abc
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Array, Float, Key
@@ -14,13 +14,16 @@ from jaxtyping import Array, Float, Key
 from mbpo.types import Metrics, Spec, Transition
 
 State = TypeVar("State")
+Memory: TypeAlias = Any
+"""A pytree of arrays with a leading `batch` axis: what acting remembers within an episode. A policy
+remembers nothing, `()`; a planner its plan."""
 
 
 class Agent(abc.ABC, Generic[State]):
     """One algorithm on one kind of environment. The loop calls, at every environment step,
 
         state, metrics = agent.learn_model(state, env_step, key)
-        action         = agent.act(state, obs, env_step, key)
+        action, state  = agent.act(state, obs, env_step, key)
         state, metrics = agent.improve(state, transition, env_step, key)
 
     with `env_step` the number of real transitions seen so far, and a key folded from the run's
@@ -39,8 +42,11 @@ class Agent(abc.ABC, Generic[State]):
         """Refit the model and imagine, if due at this step; otherwise the state as it is."""
 
     @abc.abstractmethod
-    def act(self, state: State, obs: np.ndarray, env_step: int, key: Key[Array, ""]) -> np.ndarray:
-        """The exploring action for one observation `[obs]`, in the environment's units."""
+    def act(self, state: State, obs: np.ndarray, env_step: int, key: Key[Array, ""]) -> tuple[np.ndarray, State]:
+        """The exploring action for one observation `[obs]`, in the environment's units.
+
+        The state comes back too: a planner keeps its plan in it.
+        """
 
     @abc.abstractmethod
     def improve(
@@ -49,8 +55,18 @@ class Agent(abc.ABC, Generic[State]):
         """Store the transition that `act` led to, and improve the policy."""
 
     @abc.abstractmethod
-    def predict(self, state: State, obs: Float[Array, "batch obs"]) -> Float[Array, "batch act"]:
-        """The policy's best actions, without exploration; pure, and does not take the state."""
+    def memory(self, batch: int) -> Memory:
+        """What `predict` remembers of `batch` episodes that are about to begin."""
+
+    @abc.abstractmethod
+    def predict(
+        self, state: State, obs: Float[Array, "batch obs"], memory: Memory
+    ) -> tuple[Float[Array, "batch act"], Memory]:
+        """The best actions known, without exploration; pure, and does not take the state.
+
+        Args:
+            memory: From `memory` at the beginning of an episode, afterwards from the call before.
+        """
 
     @abc.abstractmethod
     def sample(self, state: State, obs: Float[Array, "batch obs"], key: Key[Array, ""]) -> Float[Array, "batch act"]:

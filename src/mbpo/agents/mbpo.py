@@ -25,10 +25,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from mbpo.agents.base import Agent
+from mbpo.agents.base import Agent, Memory
 from mbpo.agents.config import MBPOConfig
+from mbpo.agents.exploration import held_random_action
 from mbpo.agents.sac import SACState, action_bounds, init_sac, mean_action, sac_updates, sample_action
-from mbpo.data.replay import Replay, insert, make_replay, sample_mixed, sample_rows, take
+from mbpo.data.replay import Replay, insert, make_replay, sample_mixed, sample_rows
 from mbpo.data.split import DataSplit, make_split
 from mbpo.model.ensemble import as_model_step, make_ensemble
 from mbpo.model.fit import FitState, fit_ensemble
@@ -112,13 +113,13 @@ class MBPOAgent(Agent[MBPOState]):
         )
         return state, {**fit_metrics, **rollout_metrics, "rollout_length": jnp.asarray(length)}
 
-    def act(self, state: MBPOState, obs: np.ndarray, env_step: int, key: Key[Array, ""]) -> np.ndarray:
+    def act(
+        self, state: MBPOState, obs: np.ndarray, env_step: int, key: Key[Array, ""]
+    ) -> tuple[np.ndarray, MBPOState]:
         """Line 5: uniform over the action box at first, then drawn from the policy."""
         if env_step < self.config.random_steps:
-            if env_step % self.config.random_action_hold == 0:
-                return np.asarray(self._random_action(key))
-            return np.asarray(self._last_action(state.real))
-        return np.asarray(self._sample(state.sac, obs[None], key))[0]
+            return np.asarray(self._random_action(state.real, env_step, key)), state
+        return np.asarray(self._sample(state.sac, obs[None], key))[0], state
 
     def improve(
         self, state: MBPOState, transition: Transition, env_step: int, key: Key[Array, ""]
@@ -128,8 +129,13 @@ class MBPOAgent(Agent[MBPOState]):
             return self._store(state, transition), {}
         return self._store_and_update(state, transition, key)
 
-    def predict(self, state: MBPOState, obs: Float[Array, "batch obs"]) -> Float[Array, "batch act"]:
-        return self._mean(state.sac, obs)
+    def memory(self, batch: int) -> Memory:
+        return ()
+
+    def predict(
+        self, state: MBPOState, obs: Float[Array, "batch obs"], memory: Memory
+    ) -> tuple[Float[Array, "batch act"], Memory]:
+        return self._mean(state.sac, obs), memory
 
     def sample(
         self, state: MBPOState, obs: Float[Array, "batch obs"], key: Key[Array, ""]
@@ -139,13 +145,8 @@ class MBPOAgent(Agent[MBPOState]):
     # The compiled parts. `self` is static: an agent is settings only.
 
     @partial(jax.jit, static_argnums=0)
-    def _random_action(self, key: Key[Array, ""]) -> Array:
-        low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
-        return jax.random.uniform(key, low.shape, minval=low, maxval=high)
-
-    @partial(jax.jit, static_argnums=0)
-    def _last_action(self, real: Replay) -> Array:
-        return take(real, (real.position - 1) % real.capacity).action
+    def _random_action(self, real: Replay, env_step: int | Int[Array, ""], key: Key[Array, ""]) -> Array:
+        return held_random_action(self.spec, real, env_step, key, hold=self.config.random_action_hold)
 
     @partial(jax.jit, static_argnums=0)
     def _sample(self, sac: SACState, obs: Array, key: Key[Array, ""]) -> Array:

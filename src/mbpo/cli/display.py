@@ -64,10 +64,12 @@ class Display:
         parts = [] if last is None else [f"return {last:.0f}"]
         if "model_holdout_error" in run.latest:
             parts.append(f"model error {float(run.latest['model_holdout_error']):.4f}")
+        if "rollout_length" in run.latest:
             parts.append(f"k {int(run.latest['rollout_length'])}")
-            parts.append(f"{updates:.0f} updates/s")
-        else:
+        if not run.latest:
             parts.append("random actions")
+        elif self._utd_ratio:
+            parts.append(f"{updates:.0f} updates/s")
         return "  ".join(parts)
 
 
@@ -76,7 +78,7 @@ def open_display(agent: Any, until: int, folder: Path) -> Iterator[Display]:
     """A display for one call of `learn`, and the lines that say what begins."""
     config = agent.config
     print(f"{config.algo} on {config.env_id}, seed {config.seed}, {until} environment steps; writing to {folder}")
-    arguments = (agent.env_step, until, config.mbpo.utd_ratio)
+    arguments = (agent.env_step, until, getattr(config.chosen, "utd_ratio", 0))
     console = Console()
     if not (console.is_terminal and sys.stdout.isatty()):
         yield Display(None, *arguments)

@@ -27,9 +27,9 @@ class EvalArguments:
 def main(argv: list[str]) -> int:
     """Print mean, standard deviation and standard error."""
     arguments = parse(EvalArguments, argv, prog="mbpo eval")
-    from mbpo.training.algorithm import MBPO
+    from mbpo.training.algorithms import load
 
-    agent = MBPO.load(arguments.folder)
+    agent = load(arguments.folder)
     result = agent.evaluate(arguments.episodes, seed=arguments.seed)
     if arguments.json:
         values = {

@@ -1,18 +1,20 @@
 """`mbpo train`: train an agent, or go on with a run."""
 
+import argparse
 import contextlib
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from mbpo.agents.config import MBPOConfig
+from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.cli.arguments import parse
 from mbpo.cli.display import open_display
 from mbpo.errors import ConfigError, MBPOError
-from mbpo.training.config import RunConfig
+from mbpo.training.config import ALGOS, RunConfig, section
 from mbpo.training.presets import preset
 
 
@@ -35,7 +37,6 @@ class TrainArguments:
     termination: str
     """The task's termination rule: auto (the known rule of a known task), never, or
     module:function with (obs, action, next_obs) -> terminated on batches."""
-    mbpo: Annotated[MBPOConfig, tyro.conf.arg(name="")]
     out: Path | None = None
     """Folder for the run; default runs/ENV_ID/ALGO-seedN."""
     resume: Path | None = None
@@ -44,20 +45,38 @@ class TrainArguments:
     """Episodes to report the trained policy on; 0 for none."""
 
 
+@dataclass(frozen=True)
+class MBPOArguments(TrainArguments):
+    """Train MBPO, model-based policy optimization."""
+
+    settings: Annotated[MBPOConfig, tyro.conf.arg(name="")] = field(default_factory=MBPOConfig)
+
+
+@dataclass(frozen=True)
+class SACArguments(TrainArguments):
+    """Train SAC, soft actor-critic."""
+
+    settings: Annotated[SACAgentConfig, tyro.conf.arg(name="")] = field(default_factory=SACAgentConfig)
+
+
+ARGUMENTS: dict[str, type[TrainArguments]] = {"mbpo": MBPOArguments, "sac": SACArguments}
+
+
 def main(argv: list[str]) -> int:
     """Train, and print where the results lie and how good the policy is."""
     # Read twice: first to learn which environment, whose preset then gives the defaults.
-    first = parse(TrainArguments, argv, prog="mbpo train", default=_defaults(preset("Pendulum-v1")))
+    algo = _algo(argv)
+    first = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(preset("Pendulum-v1", algo)))
     if first.final_episodes < 0:
         raise ConfigError(f"--final-episodes is a number of episodes, or 0 for none, not {first.final_episodes}.")
     if first.resume is not None:
         return _resume(first, argv)
-    arguments = parse(TrainArguments, argv, prog="mbpo train", default=_defaults(preset(first.env_id)))
+    arguments = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(preset(first.env_id, algo)))
     config = _run_config(arguments)
-    from mbpo.training.algorithm import MBPO
+    from mbpo.training.algorithms import ALGORITHMS
 
     folder = arguments.out or _unused_folder(config)
-    with contextlib.closing(MBPO(config.env_id, config=config, out=folder)) as agent:
+    with contextlib.closing(ALGORITHMS[algo](config.env_id, config=config, out=folder)) as agent:
         return _train(agent, config.steps, folder, arguments.final_episodes)
 
 
@@ -65,17 +84,17 @@ def _resume(arguments: TrainArguments, argv: list[str]) -> int:
     options = {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}
     given = options - {"--resume", "--steps", "--final-episodes"}
     unnamed = dataclasses.replace(_defaults(preset("Pendulum-v1")), env_id="")
-    if parse(TrainArguments, argv, prog="mbpo train", default=unnamed).env_id:
+    if parse(MBPOArguments, argv, prog="mbpo train", default=unnamed).env_id:
         given.add("ENV_ID")
     if given:
         raise ConfigError(
             f"--resume goes on with the run's own settings, so {', '.join(sorted(given))} cannot be given with it; "
             "only --steps (in all) and --final-episodes can."
         )
-    from mbpo.training.algorithm import MBPO
+    from mbpo.training.algorithms import load
 
     assert arguments.resume is not None
-    with contextlib.closing(MBPO.load(arguments.resume, resume=True)) as agent:
+    with contextlib.closing(load(arguments.resume, resume=True)) as agent:
         until = arguments.steps if "--steps" in options else agent.config.steps
         if until <= agent.env_step:
             raise ConfigError(
@@ -113,16 +132,30 @@ def _how_to_go_on(folder: Path) -> str:
     return f"To go on from the last checkpoint:\n  mbpo train --resume {folder}"
 
 
+def _algo(argv: list[str]) -> str:
+    """The algorithm asked for; its options are known only then."""
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    reader.add_argument("--algo", nargs="?")
+    algo: str = reader.parse_known_args(argv)[0].algo or "mbpo"
+    return preset("", algo).algo
+
+
 def _defaults(config: RunConfig) -> TrainArguments:
-    return TrainArguments(**{field.name: getattr(config, field.name) for field in dataclasses.fields(config)})
+    values = {name: getattr(config, name) for name in _run_settings()}
+    return ARGUMENTS[config.algo](**values, settings=config.chosen)  # type: ignore[call-arg]
+
+
+def _run_settings() -> list[str]:
+    """Names of the settings that every algorithm has."""
+    return [f.name for f in dataclasses.fields(RunConfig) if f.name not in map(section, ALGOS)]
 
 
 def _run_config(arguments: TrainArguments) -> RunConfig:
     from mbpo.training.config import from_dict, to_dict
 
-    names = [field.name for field in dataclasses.fields(RunConfig)]
-    values = {name: getattr(arguments, name) for name in names if name != "mbpo"}
-    return from_dict({**values, "mbpo": to_dict(arguments.mbpo)}, where="the command line")
+    values = {name: getattr(arguments, name) for name in _run_settings()}
+    chosen = to_dict(arguments.settings)  # type: ignore[attr-defined]
+    return from_dict({**values, section(arguments.algo): chosen}, where="the command line")
 
 
 def _unused_folder(config: RunConfig) -> Path:

@@ -9,6 +9,7 @@
 The same object is behind the command line, so both do the same things.
 """
 
+import abc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,14 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mbpo.agents.base import Agent
-from mbpo.agents.mbpo import MBPOAgent
 from mbpo.envs.make import EnvSource
 from mbpo.envs.spec import spec_of
 from mbpo.envs.tasks import resolve_termination
 from mbpo.errors import ConfigError
 from mbpo.training.checkpoint import read_checkpoint
 from mbpo.training.compilation import enable_compilation_cache
-from mbpo.training.config import RunConfig, merge
+from mbpo.training.config import ALGOS, Algo, RunConfig, merge, section
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.logbook import Logbook, Record, read_records
@@ -42,15 +42,17 @@ EnvLike = str | gymnasium.Env[Any, Any] | Callable[[], gymnasium.Env[Any, Any]]
 """A Gymnasium id, an environment, or a function that makes one."""
 
 
-class MBPO:
-    """Model-based policy optimization (Janner et al. 2019), ready to train.
+class Algorithm(abc.ABC):
+    """An algorithm bound to an environment, ready to train. `training.algorithms` has each.
 
     Attributes:
         config: Every setting of the run.
         spec: The environment's dimensions and action bounds.
     """
 
-    algo: ClassVar[str] = "mbpo"
+    algo: ClassVar[Algo]
+    has_model: ClassVar[bool] = True
+    """Whether it imagines, and so has to know where a task ends."""
 
     def __init__(
         self,
@@ -84,14 +86,19 @@ class MBPO:
         self._source = EnvSource.of(env)
         self._env_by_id = isinstance(env, str)
         env_id = env if isinstance(env, str) else self._source.name
-        base = preset(env_id) if config is None else config
-        self.config = merge(base, {**_placed(settings, seed), "env_id": env_id}, where="the settings given")
+        base = preset(env_id, self.algo) if config is None else config
+        placed = _placed(settings, seed, section(self.algo))
+        self.config = merge(base, {**placed, "env_id": env_id}, where="the settings given")
+        if self.config.algo != self.algo:
+            raise ConfigError(f"These are settings of a run of {self.config.algo}, not of {self.algo}.")
         self._folder = None if out is None else Path(out)
         if self._folder is not None:
             check_unused(self._folder)
         self._env = self._source.training_env()
         self.spec = spec_of(self._env)
-        self._termination_fn = resolve_termination(self._env, termination_fn or self.config.termination)
+        self._termination_fn = (
+            resolve_termination(self._env, termination_fn or self.config.termination) if self.has_model else None
+        )
         self._evaluator = Evaluator(self._source, self.config.seed)
         self._unfinished: UnfinishedEpisode | None = None
         self._begun = False
@@ -108,9 +115,9 @@ class MBPO:
             eval_episodes=self.config.eval_episodes,
         )
 
+    @abc.abstractmethod
     def _make_agent(self) -> Agent[Any]:
-        split_key = stream_key(self.config.seed, Stream.SPLIT)
-        return MBPOAgent(self.spec, self.config.mbpo, self._termination_fn, split_key)
+        """The agent for this environment and these settings."""
 
     @property
     def env_step(self) -> int:
@@ -174,12 +181,13 @@ class MBPO:
 
         Args:
             observation: In the environment's own shape, or with one leading batch axis.
-            state: Returned as it is; the policy has no memory.
-            episode_start: Not used, for the same reason.
-            deterministic: The mean action; otherwise one drawn from the policy.
+            state: What a planner remembers: None at first, then what the call before gave back. A
+                policy remembers nothing and returns it as it is.
+            episode_start: Per row, whether its episode begins here and its memory is to be new.
+            deterministic: The best action known; otherwise one drawn as in exploration.
 
         Returns:
-            The action (or batch of actions) in the environment's shape, and `state`.
+            The action (or batch of actions) in the environment's shape, and the new `state`.
 
         Raises:
             ValueError: The observation has another shape.
@@ -194,12 +202,28 @@ class MBPO:
             )
         rows = jnp.asarray(array.reshape(-1, self.spec.obs_dim))
         if deterministic:
-            actions = self._run.agent.predict(self._run.state, rows)
+            actions, state = self._predict(rows, state, episode_start)
         else:
             self._predictions += 1
             key = jax.random.fold_in(stream_key(self.config.seed, Stream.PREDICT), self._predictions)
             actions = self._run.agent.sample(self._run.state, rows, key)
         return np.asarray(actions).reshape(*batch, *action_shape), state
+
+    def _predict(self, rows: jax.Array, memory: Any, episode_start: np.ndarray | None) -> tuple[jax.Array, Any]:
+        agent = self._run.agent
+        fresh = agent.memory(rows.shape[0])
+        if not jax.tree.leaves(fresh):
+            return agent.predict(self._run.state, rows, fresh)[0], memory
+        if memory is None:
+            memory = fresh
+        elif episode_start is not None:
+            starts = jnp.asarray(episode_start, bool).reshape(-1)
+
+            def begin(now: jax.Array, new: jax.Array) -> jax.Array:
+                return jnp.where(starts.reshape(-1, *[1] * (new.ndim - 1)), new, now)
+
+            memory = jax.tree.map(begin, memory, fresh)
+        return agent.predict(self._run.state, rows, memory)
 
     def save(self, folder: str | Path) -> None:
         """Write the agent as a run folder: settings, records, and all it has learned and seen.
@@ -271,14 +295,13 @@ class MBPO:
         self._env.close()
 
 
-def _placed(settings: dict[str, Any], seed: int | None) -> dict[str, Any]:
-    """Keyword settings where they belong: the run's own at the top, the rest the algorithm's."""
-    top = {name: value for name, value in settings.items() if name in RunConfig.__dataclass_fields__}
+def _placed(settings: dict[str, Any], seed: int | None, own: str) -> dict[str, Any]:
+    """Keyword settings where they belong: the run's own at the top, the rest in the section `own`."""
+    shared = set(RunConfig.__dataclass_fields__) - {section(algo) for algo in ALGOS}
+    top = {name: value for name, value in settings.items() if name in shared}
     inner = {name: value for name, value in settings.items() if name not in top}
     if "env_id" in top or "algo" in top:
         raise ConfigError("env_id and algo are not settings here: the environment is the first argument.")
     if seed is not None:
         top["seed"] = seed
-    if inner:
-        top["mbpo"] = {**top.get("mbpo", {}), **inner}
-    return top
+    return {**top, own: inner} if inner else top

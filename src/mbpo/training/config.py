@@ -4,14 +4,18 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Lt
 from pydantic import TypeAdapter, ValidationError
 
 from mbpo.agents.config import MBPOConfig
+from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.agents.settings import PositiveInt, explain, setting_names, settings
 from mbpo.errors import ConfigError
+
+Algo = Literal["mbpo", "sac"]
+ALGOS: tuple[str, ...] = get_args(Algo)
 
 
 @settings
@@ -20,7 +24,7 @@ class RunConfig:
 
     env_id: str = "Pendulum-v1"
     """Gymnasium id, or `module:Env-v0` for an environment that importing `module` registers."""
-    algo: Literal["mbpo"] = "mbpo"
+    algo: Algo = "mbpo"
     """The algorithm."""
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     """Every random draw of the run derives from this number."""
@@ -34,12 +38,27 @@ class RunConfig:
     """The task's termination rule: `auto` (the known rule of a known task), `never`, or
     `module:function` with `(obs, action, next_obs) -> terminated` on batches."""
     mbpo: MBPOConfig = field(default_factory=MBPOConfig)
-    """Settings of the algorithm."""
+    sac: SACAgentConfig = field(default_factory=SACAgentConfig)
+    """Settings of each algorithm; only those of `algo` count, and only they are written down."""
+
+    @property
+    def chosen(self) -> Any:
+        """Settings of the algorithm that runs."""
+        return getattr(self, section(self.algo))
+
+
+def section(algo: str) -> str:
+    """The field of `RunConfig` that holds an algorithm's settings."""
+    return algo.replace("-", "_")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The settings as plain JSON types."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    """The settings as plain JSON types; of a run, without those of algorithms that do not run."""
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    if isinstance(config, RunConfig):
+        others = {section(algo) for algo in ALGOS} - {section(config.algo)}
+        values = {name: value for name, value in values.items() if name not in others}
+    return values
 
 
 def from_dict(values: Mapping[str, Any], *, where: str) -> RunConfig:

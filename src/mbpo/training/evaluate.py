@@ -7,8 +7,10 @@ seed an episode is reset with does not depend on how many run at a time.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
+from mbpo.agents.base import Memory
 from mbpo.envs.make import EnvSource
 from mbpo.envs.spec import flatten_obs, shape_action
 from mbpo.errors import EnvironmentFault
@@ -17,8 +19,8 @@ from mbpo.training.seeding import Stream, episode_seed
 MAX_PARALLEL = 20
 """Environments stepped side by side, at most."""
 
-BatchPolicy = Callable[[np.ndarray], np.ndarray]
-"""Observations `[batch, obs]` to actions `[batch, act]`."""
+BatchPolicy = Callable[[np.ndarray, Memory], tuple[np.ndarray, Memory]]
+"""Observations `[batch, obs]` and what is remembered, to actions `[batch, act]` and the same."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,13 @@ class Evaluator:
         self._seed = seed
         self._envs: list = []
 
-    def run(self, policy: BatchPolicy, episodes: int, *, at_step: int) -> Evaluation:
+    def run(
+        self, policy: BatchPolicy, new_memory: Callable[[int], Memory], episodes: int, *, at_step: int
+    ) -> Evaluation:
         """Evaluate for `episodes` episodes.
 
         Args:
+            new_memory: What a batch of episodes of this size begins with.
             at_step: Environment steps trained for. With the seed it decides the resets, so
                 evaluations at different steps see different starts, and a rerun the same ones.
 
@@ -64,7 +69,7 @@ class Evaluator:
         while len(self._envs) < width:
             self._envs.append(self._source.evaluation_env())
         try:
-            return self._run(policy, episodes, width, at_step)
+            return self._run(policy, new_memory(width), episodes, width, at_step)
         except EnvironmentFault:
             raise
         except Exception as error:
@@ -73,14 +78,14 @@ class Evaluator:
                 f"{type(error).__name__}: {error}."
             ) from error
 
-    def _run(self, policy: BatchPolicy, episodes: int, width: int, at_step: int) -> Evaluation:
+    def _run(self, policy: BatchPolicy, fresh: Memory, episodes: int, width: int, at_step: int) -> Evaluation:
         returns, lengths = np.zeros(episodes), np.zeros(episodes, int)
         current = list(range(width))
         obs = np.stack([self._reset(slot, episode, at_step) for slot, episode in enumerate(current)])
         waiting = width
-        active = set(range(width))
+        active, memory = set(range(width)), fresh
         while active:
-            actions = policy(obs)
+            actions, memory = policy(obs, memory)
             for slot in sorted(active):
                 env, episode = self._envs[slot], current[slot]
                 next_obs, reward, terminated, truncated, _ = env.step(shape_action(env, actions[slot]))
@@ -97,6 +102,7 @@ class Evaluator:
                     if waiting < episodes:
                         current[slot], waiting = waiting, waiting + 1
                         obs[slot] = self._reset(slot, current[slot], at_step)
+                        memory = jax.tree.map(lambda now, new, i=slot: now.at[i].set(new[i]), memory, fresh)
                     else:
                         active.remove(slot)
         return Evaluation(returns, lengths)

@@ -13,7 +13,7 @@ from typing import Any, Generic
 import jax.numpy as jnp
 import numpy as np
 
-from mbpo.agents.base import Agent, State
+from mbpo.agents.base import Agent, Memory, State
 from mbpo.errors import EnvironmentFault, TrainingError
 from mbpo.training.checkpoint import write_checkpoint
 from mbpo.training.episodes import Episodes
@@ -102,7 +102,7 @@ class Run(Generic[State]):
         learn_key, act_key, improve_key = step_keys(run_key, self.env_step)
         self.state, metrics = self.agent.learn_model(self.state, self.env_step, learn_key)
         self.latest.update(metrics)
-        action = self.agent.act(self.state, self.episodes.obs, self.env_step, act_key)
+        action, self.state = self.agent.act(self.state, self.episodes.obs, self.env_step, act_key)
         if not np.isfinite(action).all():
             raise self._diverged()
         transition, over = self.episodes.step(action)
@@ -135,10 +135,12 @@ class Run(Generic[State]):
     def evaluate(self, episodes: int, *, evaluator: Evaluator | None = None) -> Evaluation:
         """Mean-action episodes at the present step."""
 
-        def policy(obs: np.ndarray) -> np.ndarray:
-            return np.asarray(self.agent.predict(self.state, jnp.asarray(obs)))
+        def policy(obs: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
+            actions, memory = self.agent.predict(self.state, jnp.asarray(obs), memory)
+            return np.asarray(actions), memory
 
-        return (evaluator or self.evaluator).run(policy, episodes, at_step=self.env_step)
+        evaluator = evaluator or self.evaluator
+        return evaluator.run(policy, self.agent.memory, episodes, at_step=self.env_step)
 
     def _latest_floats(self) -> dict[str, float]:
         """Fetch the metrics; a loss that is not finite ends the run."""

@@ -6,7 +6,8 @@ paper's defaults with one-step rollouts, the setting that never hurt there.
 
 from typing import Any
 
-from mbpo.training.config import RunConfig, from_dict
+from mbpo.errors import ConfigError, did_you_mean
+from mbpo.training.config import ALGOS, RunConfig, from_dict
 
 PENDULUM: dict[str, Any] = {
     "steps": 600,  # Three episodes; what is learned by then: benchmarks/results/pendulum.
@@ -63,12 +64,33 @@ INVERTED_PENDULUM: dict[str, Any] = {
     },
 }
 
-PRESETS: dict[str, dict[str, Any]] = {"Pendulum": PENDULUM, "InvertedPendulum": INVERTED_PENDULUM}
+PENDULUM_SAC: dict[str, Any] = {
+    "steps": 5000,
+    "eval_freq": 500,
+    "sac": {
+        "random_steps": 200,
+        "random_action_hold": 6,  # As for MBPO.
+        "replay_capacity": 100_000,
+        "sac": {"hidden_sizes": [64, 64], "learning_rate": 1e-3, "gamma": 0.98, "tau": 0.01},
+    },
+}
+
+PRESETS: dict[tuple[str, str], dict[str, Any]] = {
+    ("mbpo", "Pendulum"): PENDULUM,
+    ("mbpo", "InvertedPendulum"): INVERTED_PENDULUM,
+    ("sac", "Pendulum"): PENDULUM_SAC,
+}
 
 
-def preset(env_id: str) -> RunConfig:
-    """The settings for an environment id (`module:Name-v0` and versions are looked through)."""
+def preset(env_id: str, algo: str = "mbpo") -> RunConfig:
+    """An algorithm's settings for an environment id (`module:Name-v0` and versions are looked through).
+
+    Raises:
+        ConfigError: There is no such algorithm.
+    """
+    if algo not in ALGOS:
+        raise ConfigError(f"There is no algorithm '{algo}'.{did_you_mean(algo, ALGOS)} There are: {', '.join(ALGOS)}.")
     name = env_id.rpartition(":")[2].rpartition("/")[2]
     base, dash, version = name.rpartition("-v")
-    values = PRESETS.get(base if dash and version.isdigit() else name, {})
-    return from_dict({"env_id": env_id, **values}, where=f"the preset of {env_id}")
+    values = PRESETS.get((algo, base if dash and version.isdigit() else name), {})
+    return from_dict({"env_id": env_id, "algo": algo, **values}, where=f"the preset of {env_id}")

@@ -58,7 +58,7 @@ def read_curves(folder: Path) -> RunCurves:
         env_id=config.env_id,
         algo=config.algo,
         seed=config.seed,
-        random_steps=config.mbpo.random_steps,
+        random_steps=getattr(config.chosen, "random_steps", 0),
         eval_return=curve("eval_return_mean"),
         model_error=curve("model_holdout_error"),
     )

@@ -1,0 +1,41 @@
+"""The algorithms by name: what each hands to the one loop that drives them all."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mbpo.agents.base import Agent
+from mbpo.agents.mbpo import MBPOAgent
+from mbpo.agents.sac_agent import SACAgent
+from mbpo.training.algorithm import Algorithm
+from mbpo.training.config import Algo
+from mbpo.training.run_folder import read_description
+from mbpo.training.seeding import Stream, stream_key
+
+
+class MBPO(Algorithm):
+    """Model-based policy optimization (Janner et al. 2019, arXiv:1906.08253)."""
+
+    algo: ClassVar[Algo] = "mbpo"
+
+    def _make_agent(self) -> Agent[Any]:
+        assert self._termination_fn is not None
+        split_key = stream_key(self.config.seed, Stream.SPLIT)
+        return MBPOAgent(self.spec, self.config.mbpo, self._termination_fn, split_key)
+
+
+class SAC(Algorithm):
+    """Soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905): MBPO's learner without the model."""
+
+    algo: ClassVar[Algo] = "sac"
+    has_model: ClassVar[bool] = False
+
+    def _make_agent(self) -> Agent[Any]:
+        return SACAgent(self.spec, self.config.sac)
+
+
+ALGORITHMS: dict[str, type[Algorithm]] = {kind.algo: kind for kind in (MBPO, SAC)}
+
+
+def load(folder: Path, *, resume: bool = False) -> Algorithm:
+    """Bring back whatever algorithm a run folder holds; errors and `resume` as in `Algorithm.load`."""
+    return ALGORITHMS[read_description(folder).config.algo].load(folder, resume=resume)
