@@ -13,7 +13,8 @@ from jaxtyping import install_import_hook
 # XLA_FLAGS to anything else, or to nothing, to test the code that users run.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-install_import_hook(["mbpo.nn", "mbpo.data", "mbpo.model", "mbpo.agents.sac", "mbpo.agents.mbpo"], "beartype.beartype")
+CHECKED = ["mbpo.nn", "mbpo.data", "mbpo.model", "mbpo.planning", "mbpo.agents.sac", "mbpo.agents.mbpo"]
+install_import_hook(CHECKED, "beartype.beartype")
 
 # No deadline: a first example compiles, and a shared machine is slow at any time. On CI the same
 # examples are drawn every time, so that a red build can be repeated.

@@ -1,13 +1,14 @@
 """Model-based policy optimization that knows when to trust its model."""
 
 from mbpo.errors import MBPOError
-from mbpo.training.algorithms import MBPO, SAC
+from mbpo.training.algorithms import MBPO, PETS, SAC
 from mbpo.training.config import RunConfig
 from mbpo.training.evaluate import Evaluation
 from mbpo.types import ModelOutput, ModelStep, Policy, TerminationFn, Transition
 
 __all__ = [
     "MBPO",
+    "PETS",
     "SAC",
     "Evaluation",
     "MBPOError",

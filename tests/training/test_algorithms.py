@@ -8,15 +8,27 @@ import numpy as np
 import pytest
 from tiny_tasks import SHORT, one_paragraph, same_weights, without_time
 
-from mbpo import MBPO, SAC
+from mbpo import MBPO, PETS, SAC
 from mbpo.errors import ConfigError
 from mbpo.training.algorithms import ALGORITHMS, load
 from mbpo.training.config import ALGOS
 
 SETTINGS = {
     "sac": {"random_steps": 30, "replay_capacity": 100, "sac": {"hidden_sizes": [8], "batch_size": 8}},
+    "pets": {
+        "random_steps": 30,
+        "replay_capacity": 100,
+        "model_train_freq": 20,
+        "termination": "never",
+        "horizon": 4,
+        "population": 6,
+        "num_elites": 2,
+        "iterations": 2,
+        "num_particles": 2,
+        "model": {"hidden_sizes": [8], "ensemble_size": 3, "num_elites": 2, "max_epochs": 2, "min_epoch_batches": 2},
+    },
 }
-CLASSES = {"sac": SAC}
+CLASSES = {"sac": SAC, "pets": PETS}
 
 
 @pytest.fixture(params=list(SETTINGS))

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from mbpo.agents.config import MBPOConfig
+from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.cli.arguments import parse
 from mbpo.cli.display import open_display
@@ -59,7 +60,14 @@ class SACArguments(TrainArguments):
     settings: Annotated[SACAgentConfig, tyro.conf.arg(name="")] = field(default_factory=SACAgentConfig)
 
 
-ARGUMENTS: dict[str, type[TrainArguments]] = {"mbpo": MBPOArguments, "sac": SACArguments}
+@dataclass(frozen=True)
+class PETSArguments(TrainArguments):
+    """Train PETS, planning with probabilistic ensembles."""
+
+    settings: Annotated[PETSConfig, tyro.conf.arg(name="")] = field(default_factory=PETSConfig)
+
+
+ARGUMENTS: dict[str, type[TrainArguments]] = {"mbpo": MBPOArguments, "sac": SACArguments, "pets": PETSArguments}
 
 
 def main(argv: list[str]) -> int:

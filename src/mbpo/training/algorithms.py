@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from mbpo.agents.base import Agent
 from mbpo.agents.mbpo import MBPOAgent
+from mbpo.agents.pets import PETSAgent
 from mbpo.agents.sac_agent import SACAgent
 from mbpo.training.algorithm import Algorithm
 from mbpo.training.config import Algo
@@ -33,7 +34,18 @@ class SAC(Algorithm):
         return SACAgent(self.spec, self.config.sac)
 
 
-ALGORITHMS: dict[str, type[Algorithm]] = {kind.algo: kind for kind in (MBPO, SAC)}
+class PETS(Algorithm):
+    """Probabilistic ensembles with trajectory sampling (Chua et al. 2018, arXiv:1805.12114)."""
+
+    algo: ClassVar[Algo] = "pets"
+
+    def _make_agent(self) -> Agent[Any]:
+        assert self._termination_fn is not None
+        split_key = stream_key(self.config.seed, Stream.SPLIT)
+        return PETSAgent(self.spec, self.config.pets, self._termination_fn, split_key)
+
+
+ALGORITHMS: dict[str, type[Algorithm]] = {kind.algo: kind for kind in (MBPO, SAC, PETS)}
 
 
 def load(folder: Path, *, resume: bool = False) -> Algorithm:

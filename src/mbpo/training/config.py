@@ -10,11 +10,12 @@ from annotated_types import Ge, Lt
 from pydantic import TypeAdapter, ValidationError
 
 from mbpo.agents.config import MBPOConfig
+from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.agents.settings import PositiveInt, explain, setting_names, settings
 from mbpo.errors import ConfigError
 
-Algo = Literal["mbpo", "sac"]
+Algo = Literal["mbpo", "sac", "pets"]
 ALGOS: tuple[str, ...] = get_args(Algo)
 
 
@@ -39,6 +40,7 @@ class RunConfig:
     `module:function` with `(obs, action, next_obs) -> terminated` on batches."""
     mbpo: MBPOConfig = field(default_factory=MBPOConfig)
     sac: SACAgentConfig = field(default_factory=SACAgentConfig)
+    pets: PETSConfig = field(default_factory=PETSConfig)
     """Settings of each algorithm; only those of `algo` count, and only they are written down."""
 
     @property

@@ -75,10 +75,28 @@ PENDULUM_SAC: dict[str, Any] = {
     },
 }
 
+PENDULUM_PETS: dict[str, Any] = {
+    "steps": 1000,
+    "eval_freq": 200,
+    "pets": {
+        "random_steps": 200,
+        "random_action_hold": 6,  # As for MBPO.
+        "model_train_freq": 50,
+        # With the exact dynamics MPPI and iCEM plan far better than CEM at this small a budget.
+        "planner": "mppi",
+        "horizon": 20,  # Fifteen steps do not see the top from the bottom.
+        "population": 40,
+        "num_elites": 6,
+        "iterations": 2,
+        "model": {"hidden_sizes": [64, 64, 64], "learning_rate": 2e-3, "batch_size": 128, "max_epochs": 12},
+    },
+}
+
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("mbpo", "Pendulum"): PENDULUM,
     ("mbpo", "InvertedPendulum"): INVERTED_PENDULUM,
     ("sac", "Pendulum"): PENDULUM_SAC,
+    ("pets", "Pendulum"): PENDULUM_PETS,
 }
 
 

@@ -1,0 +1,108 @@
+"""What action sequences earn under a model: the objective that the planners maximise.
+
+PETS scores a sequence by particles sent through a probabilistic model (Chua et al. 2018,
+arXiv:1805.12114, §5.2). How uncertainty travels is a property of the `ModelStep` handed in: one
+that draws a member anew at every step is TS1, one that keeps a member per row is TS∞, and a true
+simulator is neither.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from mbpo.errors import ConfigError
+from mbpo.types import ModelOutput, ModelStep, Spec
+
+Objective: TypeAlias = Callable[
+    [Float[Array, "population horizon act"], Key[Array, ""]],
+    Float[Array, " population"],
+]
+"""`(actions, key) -> returns`, higher is better, −∞ for what must not be chosen, never NaN."""
+
+RewardFn: TypeAlias = Callable[
+    [Float[Array, "batch obs"], Float[Array, "batch act"], Float[Array, "batch obs"]], Float[Array, " batch"]
+]
+"""`(obs, action, next_obs) -> reward`: the task's reward, where it is known."""
+
+
+def sequence_returns(
+    model_step: ModelStep,
+    obs: Float[Array, " obs"],
+    actions: Float[Array, "population horizon act"],
+    key: Key[Array, ""],
+    *,
+    num_particles: int,
+) -> Float[Array, " population"]:
+    """Mean return of each action sequence over its particles, all starting at `obs`.
+
+        J(a_1 … a_H) = 1/P Σ_p Σ_t alive_{p,t} · r(s_{p,t}, a_t)
+
+    The step that ends a particle is still paid; after it the particle earns nothing. A sequence
+    with a particle whose state or return is NaN or infinite is worth −∞: it left what the model
+    can speak of.
+
+    Args:
+        model_step: Called once per step on `num_particles · population` rows, all rows of the
+            first particle first. A model that gives equal blocks of rows to its members (TS∞)
+            so gives every sequence the same members.
+        key: Consumed; step `t` uses the key folded from `t`.
+
+    Returns:
+        Undiscounted returns, as in the paper.
+    """
+    population, horizon, _ = actions.shape
+    rows = num_particles * population
+
+    def step(carry, now):  # type: ignore[no-untyped-def]
+        state, alive, total = carry
+        t, action = now
+        out = model_step(state, jnp.tile(action, (num_particles, 1)), jax.random.fold_in(key, t))
+        finite = jnp.isfinite(out.next_obs).all(axis=-1)
+        total = total + jnp.where(alive, jnp.where(finite, out.reward, jnp.nan), 0.0)
+        # A particle that ended or broke keeps a harmless state: it is still computed (static shapes).
+        state = jnp.where((alive & finite)[:, None], out.next_obs, state)
+        return (state, alive & ~out.terminated, total), None
+
+    start = (jnp.broadcast_to(obs, (rows, obs.shape[0])), jnp.ones((rows,), bool), jnp.zeros((rows,)))
+    (_, _, total), _ = jax.lax.scan(step, start, (jnp.arange(horizon), jnp.swapaxes(actions, 0, 1)))
+    returns = total.reshape(num_particles, population).mean(axis=0)
+    return jnp.where(jnp.isfinite(returns), returns, -jnp.inf)
+
+
+def with_reward(model_step: ModelStep, reward_fn: RewardFn) -> ModelStep:
+    """The same world with another reward."""
+
+    def rewarded_step(
+        obs: Float[Array, "batch obs"], action: Float[Array, "batch act"], key: Key[Array, ""]
+    ) -> ModelOutput:
+        out = model_step(obs, action, key)
+        return out._replace(reward=reward_fn(obs, action, out.next_obs))
+
+    return rewarded_step
+
+
+def check_reward_fn(reward_fn: RewardFn, spec: Spec) -> None:
+    """See that a reward function can be planned with; nothing is computed.
+
+    Raises:
+        ConfigError: It fails on a batch, or does not give one number per row.
+    """
+    rows = 3
+    obs = jax.ShapeDtypeStruct((rows, spec.obs_dim), jnp.float32)
+    action = jax.ShapeDtypeStruct((rows, spec.action_dim), jnp.float32)
+    wants = "It is called by JAX as reward_fn(obs [batch, obs], action [batch, act], next_obs [batch, obs]) -> [batch]"
+    try:
+        reward = jax.eval_shape(reward_fn, obs, action, obs)
+    except Exception as error:
+        raise ConfigError(
+            f"The reward function fails on a batch ({type(error).__name__}: {error}). {wants}."
+        ) from error
+    shape, dtype = getattr(reward, "shape", None), getattr(reward, "dtype", None)
+    if shape != (rows,) or dtype != jnp.float32:
+        raise ConfigError(
+            f"The reward function gives shape {shape} and type {dtype} for {rows} rows, where ({rows},) and float32 "
+            f"are expected. {wants}."
+        )
