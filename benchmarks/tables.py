@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/algorithms/mbpo.md")
+PAGES = ("README.md", "docs/algorithms/mbpo.md", "docs/algorithms/pets.md", "docs/algorithms/sac.md")
 
 
 def rows(path: Path) -> list[dict[str, float]]:
@@ -65,6 +65,8 @@ def wall_clock() -> str:
 TABLES = {
     "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),
     "inverted_pendulum": lambda: learning_curve("inverted_pendulum", (500, 1000, 2000, 3000)),
+    "pendulum_pets": lambda: learning_curve("pendulum_pets", (500, 1000)),
+    "pendulum_sac": lambda: learning_curve("pendulum_sac", (1000, 2000, 3000, 4000, 5000)),
     "regret": regret,
     "optimum": optimum,
     "wall_clock": wall_clock,
