@@ -220,18 +220,31 @@ def test_two_runs_are_equal_and_nothing_compiles_twice(maze_agent):
 
 
 def test_sweeping_finds_the_shortest_way_too():
-    agent = make_agent(54, 4, planning_steps=5, prioritized=True, alpha=0.5)
-    assert greedy_length(agent, walk(agent, DYNA, seed=0, episodes=6).state, DYNA) == 14
+    agent = make_agent(54, 4, planning_steps=50, prioritized=True, alpha=0.5)
+    assert greedy_length(agent, walk(agent, DYNA, seed=0, episodes=4).state, DYNA) == 14
+
+
+def test_sweeping_keeps_the_error_that_a_small_step_leaves():
+    """α = ½ halves the error with each update: 1 − 2⁻⁴ after four, with 2⁻⁴ still queued."""
+    agent = make_agent(prioritized=True, planning_steps=4, alpha=0.5)
+    state, log = feed(agent, step(2, 1, 1.0, 0, True))
+    assert float(state.q[2, 1]) == 1 - 2**-4
+    assert float(state.priority[2, 1]) == 2**-4
+    state, log = feed(make_agent(prioritized=True, planning_steps=40, alpha=0.5), step(2, 1, 1.0, 0, True))
+    assert log[0]["planning_updates"] == 14, "2⁻¹⁴ is the first error below the threshold of 1e-4"
 
 
 def test_only_the_bonus_finds_the_shortcut():
-    """Example 8.3 in short: the wall opens after 600 steps, and 2000 are given to notice."""
+    """Example 8.3 in short: the wall opens after 600 steps, and 2000 are given to notice.
+
+    Judged by what the last episodes took (16 steps the old way, 10 the new), as the best actions of
+    Dyna-Q+ may be those that look for the next change.
+    """
     layout = Layout(SHORTCUT.walls, SHORTCUT.later_walls, change_step=600)
-    lengths = {}
+    late = {}
     for kappa in (0.0, 1e-3):
         agent = make_agent(54, 4, planning_steps=50, alpha=0.5, exploration_bonus=kappa)
-        lengths[kappa] = [
-            greedy_length(agent, walk(agent, layout, seed=seed, steps=2600).state, layout) for seed in (0, 1)
-        ]
-    assert lengths[0.0] == [16, 16]
-    assert lengths[1e-3] == [10, 10]
+        runs = [walk(agent, layout, seed=seed, steps=2600) for seed in (0, 1)]
+        late[kappa] = [float(np.median(run.lengths[-20:])) for run in runs]
+    assert min(late[0.0]) >= 16
+    assert max(late[1e-3]) <= 13

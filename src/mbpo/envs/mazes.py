@@ -21,7 +21,7 @@ which ends the episode, and 0 otherwise. Episodes have no time limit. Nothing is
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -64,7 +64,7 @@ LAYOUTS = {"mbpo/DynaMaze-v0": DYNA, "mbpo/BlockingMaze-v0": BLOCKING, "mbpo/Sho
 class Maze(gymnasium.Env[np.int64, np.int64]):
     """A walk from S to G through a layout, by the number of the cell."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
+    metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012  (as Gymnasium declares it)
 
     def __init__(self, layout: Layout = DYNA, render_mode: str | None = None) -> None:
         """Args:
@@ -111,7 +111,7 @@ class Maze(gymnasium.Env[np.int64, np.int64]):
         """Whether the next step meets the later walls."""
         return bool(self.layout.later_walls) and self.total_steps >= self.layout.change_step
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The maze as text, if it was made for that."""
         if self.render_mode is None:
             return None

@@ -24,7 +24,7 @@ class Outcomes(NamedTuple):
     next_state: Int[Array, "*pair outcome"]
     mean_reward: Float[Array, "*pair outcome"]
     terminated: Bool[Array, "*pair outcome"]
-    count: Int[Array, "*pair outcome"]
+    counts: Int[Array, "*pair outcome"]
 
 
 class Outcome(NamedTuple):
@@ -63,7 +63,7 @@ def make_table(num_states: int, num_actions: int, max_outcomes: int) -> Table:
             next_state=jnp.zeros(outcome, jnp.int32),
             mean_reward=jnp.zeros(outcome),
             terminated=jnp.zeros(outcome, bool),
-            count=jnp.zeros(outcome, jnp.int32),
+            counts=jnp.zeros(outcome, jnp.int32),
         ),
         visits=jnp.zeros(pair, jnp.int32),
         last_tried=jnp.zeros(pair, jnp.int32),
@@ -92,10 +92,10 @@ def record(
     """
     visits = table.visits[state, action]
     seen = outcomes_of(table, state, action)
-    same = (seen.count > 0) & (seen.next_state == next_state) & (seen.terminated == terminated)
+    same = (seen.counts > 0) & (seen.next_state == next_state) & (seen.terminated == terminated)
     known = jnp.any(same)
-    slot = jnp.where(known, jnp.argmax(same), jnp.argmin(seen.count))
-    count = seen.count[slot] + 1
+    slot = jnp.where(known, jnp.argmax(same), jnp.argmin(seen.counts))
+    count = seen.counts[slot] + 1
     mean = seen.mean_reward[slot]
     new = Outcomes(next_state, jnp.where(known, mean + (reward - mean) / count, reward), terminated, count)
     time = table.time + 1
@@ -149,8 +149,8 @@ def draw_outcome(table: Table, state: Int[Array, ""], action: Int[Array, ""], bi
     seen = outcomes_of(table, state, action)
     visits = table.visits[state, action]
     # Position `i` among the visits, with the outcomes laid end to end, falls into one slot.
-    slot = jnp.sum(jnp.cumsum(seen.count) <= _below(bits, visits))
-    slot = jnp.minimum(slot, seen.count.shape[0] - 1)
+    slot = jnp.sum(jnp.cumsum(seen.counts) <= _below(bits, visits))
+    slot = jnp.minimum(slot, seen.counts.shape[0] - 1)
     tried = visits > 0
     return Outcome(
         next_state=jnp.where(tried, seen.next_state[slot], state),
@@ -163,7 +163,7 @@ def expected_return(outcomes: Outcomes, values: Float[Array, " state"], gamma: f
     """Σ_k p_k (r_k + discount_k · V(s'_k)), with p_k the share of outcome k; 0 for a pair never tried."""
     discount = gamma * (1.0 - outcomes.terminated)
     returns = outcomes.mean_reward + discount * values[outcomes.next_state]
-    return jnp.sum(outcomes.count * returns, axis=-1) / jnp.maximum(jnp.sum(outcomes.count, axis=-1), 1)
+    return jnp.sum(outcomes.counts * returns, axis=-1) / jnp.maximum(jnp.sum(outcomes.counts, axis=-1), 1)
 
 
 def leads_to(table: Table, state: Int[Array, ""]) -> Bool[Array, "state act"]:
@@ -174,7 +174,7 @@ def leads_to(table: Table, state: Int[Array, ""]) -> Bool[Array, "state act"]:
     anyway. An episode's end is no way into a state, as nothing of its value flows back.
     """
     seen = table.outcomes
-    return jnp.any((seen.count > 0) & (seen.next_state == state) & ~seen.terminated, axis=-1)
+    return jnp.any((seen.counts > 0) & (seen.next_state == state) & ~seen.terminated, axis=-1)
 
 
 def _append(
