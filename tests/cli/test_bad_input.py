@@ -147,7 +147,7 @@ def test_unknown_and_mistyped_options(complain, arguments, words):
         (["--steps", "0"], ["'steps'", "0"]),
         (["--seed", "-1"], ["'seed'", "-1"]),
         (["--seed", str(2**64)], ["'seed'"]),
-        (["--algo", "mbop"], ["'algo'", "'mbop'"]),
+        (["--algo", "mbop"], ["'mbop'", "Did you mean 'mbpo'", "pets"]),
         (["--sac.gamma", "2"], ["gamma", "2.0"]),
         (["--sac.learning-rate", "nan"], ["learning_rate", "nan"]),
         (["--sac.hidden-sizes", "0"], ["hidden_sizes", "0"]),
