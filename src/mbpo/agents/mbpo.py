@@ -22,17 +22,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int, Key
 
 from mbpo.agents.base import Agent, Memory
 from mbpo.agents.config import MBPOConfig
 from mbpo.agents.exploration import held_random_action
 from mbpo.agents.sac import SACState, action_bounds, init_sac, mean_action, sac_updates, sample_action
+from mbpo.agents.world_model import init_model, refit
 from mbpo.data.replay import Replay, insert, make_replay, sample_mixed, sample_rows
 from mbpo.data.split import DataSplit, make_split
-from mbpo.model.ensemble import as_model_step, make_ensemble
-from mbpo.model.fit import FitState, fit_ensemble
+from mbpo.model.ensemble import as_model_step
+from mbpo.model.fit import FitState
 from mbpo.model.gates import scheduled_rollout_length
 from mbpo.model.rollout import branched_rollouts
 from mbpo.types import Metrics, Spec, TerminationFn, Transition
@@ -61,23 +61,13 @@ class MBPOAgent(Agent[MBPOState]):
         self.termination_fn = termination_fn
         model = config.model
         self.split = make_split(key, config.replay_capacity, model.ensemble_size, model.holdout_ratio)
-        self._model_optimizer = optax.adam(model.learning_rate)
 
     def init(self, key: Key[Array, ""]) -> MBPOState:
         sac_key, model_key = jax.random.split(key)
-        spec, config, model = self.spec, self.config, self.config.model
-        ensemble = make_ensemble(
-            model_key,
-            spec.obs_dim,
-            spec.action_dim,
-            ensemble_size=model.ensemble_size,
-            num_elites=model.num_elites,
-            hidden_sizes=model.hidden_sizes,
-            residual=model.residual,
-        )
+        spec, config = self.spec, self.config
         return MBPOState(
             sac=init_sac(spec, config.sac, sac_key),
-            model=FitState(ensemble, jnp.zeros((), jnp.int32)),
+            model=init_model(spec, config.model, model_key),
             real=make_replay(config.replay_capacity, spec.obs_dim, spec.action_dim),
             imagined=make_replay(self.retained_rows(config.rollout_length.end), spec.obs_dim, spec.action_dim),
         )
@@ -162,21 +152,7 @@ class MBPOAgent(Agent[MBPOState]):
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _fit(self, state: MBPOState, split: DataSplit, key: Key[Array, ""]) -> tuple[MBPOState, Metrics]:
-        settings = self.config.model
-        model, metrics = fit_ensemble(
-            state.model,
-            state.real,
-            split,
-            key,
-            optimizer=self._model_optimizer,
-            batch_size=settings.batch_size,
-            weight_decay=settings.weight_decay,
-            max_epochs=settings.max_epochs,
-            min_epoch_batches=settings.min_epoch_batches,
-            max_epoch_batches=settings.max_epoch_batches,
-            max_holdout=min(settings.max_holdout, split.holdout_slots.shape[0]),
-            patience=settings.patience,
-        )
+        model, metrics = refit(state.model, state.real, split, key, self.config.model)
         return eqx.tree_at(lambda s: s.model, state, model), metrics
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)

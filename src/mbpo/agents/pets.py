@@ -26,7 +26,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from annotated_types import Ge, Lt
 from jaxtyping import Array, Float, Int, Key
 from pydantic import model_validator
@@ -35,11 +34,12 @@ from mbpo.agents.base import Agent
 from mbpo.agents.config import ModelConfig
 from mbpo.agents.exploration import held_random_action
 from mbpo.agents.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Share, settings
+from mbpo.agents.world_model import init_model, refit
 from mbpo.data.replay import Replay, insert, make_replay
 from mbpo.data.split import DataSplit, make_split
 from mbpo.errors import ConfigError
-from mbpo.model.ensemble import Ensemble, as_model_step, make_ensemble
-from mbpo.model.fit import FitState, fit_ensemble
+from mbpo.model.ensemble import Ensemble, as_model_step
+from mbpo.model.fit import FitState
 from mbpo.model.propagation import as_tsinf_step, draw_members
 from mbpo.planning.cem import cem, icem
 from mbpo.planning.mppi import mppi
@@ -145,21 +145,11 @@ class PETSAgent(Agent[PETSState]):
             check_reward_fn(reward_fn, spec)
         model = config.model
         self.split = make_split(key, config.replay_capacity, model.ensemble_size, model.holdout_ratio)
-        self._model_optimizer = optax.adam(model.learning_rate)
 
     def init(self, key: Key[Array, ""]) -> PETSState:
-        spec, config, model = self.spec, self.config, self.config.model
-        ensemble = make_ensemble(
-            key,
-            spec.obs_dim,
-            spec.action_dim,
-            ensemble_size=model.ensemble_size,
-            num_elites=model.num_elites,
-            hidden_sizes=model.hidden_sizes,
-            residual=model.residual,
-        )
+        spec, config = self.spec, self.config
         return PETSState(
-            model=FitState(ensemble, jnp.zeros((), jnp.int32)),
+            model=init_model(spec, config.model, key),
             real=make_replay(config.replay_capacity, spec.obs_dim, spec.action_dim),
             plan=self._fresh_plan(),
         )
@@ -282,19 +272,5 @@ class PETSAgent(Agent[PETSState]):
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _fit(self, state: PETSState, split: DataSplit, key: Key[Array, ""]) -> tuple[PETSState, Metrics]:
-        model = self.config.model
-        fitted, metrics = fit_ensemble(
-            state.model,
-            state.real,
-            split,
-            key,
-            optimizer=self._model_optimizer,
-            batch_size=model.batch_size,
-            weight_decay=model.weight_decay,
-            max_epochs=model.max_epochs,
-            min_epoch_batches=model.min_epoch_batches,
-            max_epoch_batches=model.max_epoch_batches,
-            max_holdout=min(model.max_holdout, split.holdout_slots.shape[0]),
-            patience=model.patience,
-        )
+        fitted, metrics = refit(state.model, state.real, split, key, self.config.model)
         return PETSState(fitted, state.real, state.plan), metrics
