@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/algorithms/mbpo.md", "docs/algorithms/pets.md", "docs/algorithms/sac.md")
+PAGES = ("README.md", *(f"docs/algorithms/{name}.md" for name in ("mbpo", "sac", "pets", "dyna_q")))
 
 
 def rows(path: Path) -> list[dict[str, float]]:
@@ -62,11 +62,29 @@ def wall_clock() -> str:
     return "\n".join(lines)
 
 
+def tabular() -> str:
+    """What was aimed at and found on the book's examples."""
+    with (RESULTS / "tabular" / "summary.csv").open() as file:
+        found = [f"| {row['what']} | {row['target']} | {row['found']} |" for row in csv.DictReader(file)]
+    return "\n".join(["| what | aim | found |", "|---|---|---|", *found])
+
+
+def tabular_speed() -> str:
+    """Imagined updates a second."""
+    lines = ["| states × actions | n | imagined updates a second |", "|---|---|---|"]
+    for row in rows(RESULTS / "tabular_speed.csv"):
+        numbers = [int(value) for value in row.values()]
+        lines.append("| {:,} × {} | {:,} | {:,} |".format(*numbers))
+    return "\n".join(lines)
+
+
 TABLES = {
     "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),
     "inverted_pendulum": lambda: learning_curve("inverted_pendulum", (500, 1000, 2000, 3000)),
     "pendulum_pets": lambda: learning_curve("pendulum_pets", (500, 1000)),
     "pendulum_sac": lambda: learning_curve("pendulum_sac", (1000, 2000, 3000, 4000, 5000)),
+    "tabular": tabular,
+    "tabular_speed": tabular_speed,
     "regret": regret,
     "optimum": optimum,
     "wall_clock": wall_clock,

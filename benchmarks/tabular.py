@@ -24,10 +24,10 @@ import numpy as np
 from jaxtyping import Array
 from matplotlib.figure import Figure
 
-from mbpo.agents.dyna_q import DynaQAgent, DynaQConfig, TabularSpec
+from mbpo.agents.dyna_q import DynaQAgent, DynaQConfig
 from mbpo.envs.mazes import BLOCKING, DYNA, SHORTCUT, Layout, successors
 from mbpo.training.run_folder import commit, versions
-from mbpo.types import Transition
+from mbpo.types import TabularSpec, Transition
 
 LONGEST_GREEDY = 100
 """Steps after which a greedy walk counts as lost."""

@@ -13,7 +13,8 @@ from jaxtyping import install_import_hook
 # XLA_FLAGS to anything else, or to nothing, to test the code that users run.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-CHECKED = ["mbpo.nn", "mbpo.data", "mbpo.model", "mbpo.planning", "mbpo.agents.sac", "mbpo.agents.mbpo"]
+CHECKED = ["mbpo.nn", "mbpo.data", "mbpo.model", "mbpo.planning"]
+CHECKED += [f"mbpo.agents.{name}" for name in ("sac", "mbpo", "sac_agent", "pets", "dyna_q")]
 install_import_hook(CHECKED, "beartype.beartype")
 
 # No deadline: a first example compiles, and a shared machine is slow at any time. On CI the same

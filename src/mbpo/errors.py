@@ -45,3 +45,14 @@ def did_you_mean(word: str, known: Iterable[str], *, most: int = 3) -> str:
     """`" Did you mean 'a' or 'b'?"` for the known words nearest to `word`, or an empty string."""
     near = difflib.get_close_matches(word, sorted(set(known)), n=most, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+
+
+def in_short(error: BaseException) -> str:
+    """The type of an error and the first line of what it says."""
+    # Gymnasium raises the error again with its own text around it; the cause says it best.
+    cause = error.__cause__ if type(error.__cause__) is type(error) else None
+    lines = str(cause or error).strip().splitlines()
+    text = lines[0].strip().rstrip(".") if lines else ""
+    if len(text) > 300:
+        text = text[:297] + "..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

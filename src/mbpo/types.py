@@ -47,6 +47,31 @@ class Spec:
         return int(self.action_low.shape[0])
 
 
+MAX_STATES = 2**24
+"""Numbers of states and actions travel as float32, which tells whole numbers apart up to here."""
+
+
+@dataclass(frozen=True)
+class TabularSpec:
+    """What the algorithms know of an environment with numbered states and actions.
+
+    Both travel through replay, loop and checkpoints as vectors of one number, counted from 0.
+    """
+
+    num_states: int
+    num_actions: int
+
+    @property
+    def obs_dim(self) -> int:
+        """The state's number."""
+        return 1
+
+    @property
+    def action_dim(self) -> int:
+        """The action's number."""
+        return 1
+
+
 class ModelOutput(NamedTuple):
     """What a model says happens next, one row per imagined transition."""
 
@@ -67,3 +92,8 @@ TerminationFn: TypeAlias = Callable[
     [Float[Array, "*batch obs"], Float[Array, "*batch act"], Float[Array, "*batch obs"]], Bool[Array, "*batch"]
 ]
 """`(obs, action, next_obs) -> terminated`: the task's rule for ending an episode."""
+
+RewardFn: TypeAlias = Callable[
+    [Float[Array, "*batch obs"], Float[Array, "*batch act"], Float[Array, "*batch obs"]], Float[Array, "*batch"]
+]
+"""`(obs, action, next_obs) -> reward`: the task's reward, where it is known."""

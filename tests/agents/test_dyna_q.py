@@ -4,13 +4,14 @@ from collections import Counter
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbpo.agents.dyna_q import DynaQAgent, DynaQConfig, DynaQState, TabularSpec
+from mbpo.agents.dyna_q import DynaQAgent, DynaQConfig, DynaQState
 from mbpo.envs.mazes import DYNA, SHORTCUT, Layout, Maze
 from mbpo.errors import ConfigError
-from mbpo.types import Transition
+from mbpo.types import TabularSpec, Transition
 
 KEY = jax.random.key(0)
 
@@ -120,7 +121,7 @@ def test_greedy_with_ties_broken_at_random():
     assert set(drawn) == {0, 1, 3}
     # Mean 200, standard deviation 11.5.
     assert all(abs(count - 200) < 5 * 11.5 for count in drawn.values())
-    actions, memory = agent.predict(state, np.zeros((5, 1), np.float32), agent.memory(5))
+    actions, memory = agent.predict(state, jnp.zeros((5, 1)), agent.memory(5))
     assert actions.tolist() == [[0.0]] * 5
     assert memory == ()
 
@@ -128,7 +129,7 @@ def test_greedy_with_ties_broken_at_random():
 def test_explores_uniformly_at_the_rate_epsilon():
     agent = make_agent(1, 4, epsilon=0.2, planning_steps=0)
     state, _ = feed(agent, step(0, 2, 1.0, 0))
-    actions = np.asarray(agent.sample(state, np.zeros((20_000, 1), np.float32), KEY))
+    actions = np.asarray(agent.sample(state, jnp.zeros((20_000, 1)), KEY))
     assert actions.shape == (20_000, 1)
     shares = np.bincount(actions[:, 0].astype(int)) / 20_000
     np.testing.assert_allclose(shares, [0.05, 0.05, 0.85, 0.05], atol=0.012)
@@ -158,7 +159,7 @@ def test_wrong_settings_are_named(wrong, words):
     with pytest.raises(ConfigError, match=words):
         DynaQConfig(**wrong)
     with pytest.raises(ConfigError, match="states"):
-        TabularSpec(2**24 + 1, 2)
+        DynaQAgent(TabularSpec(2**24 + 1, 2), DynaQConfig())
 
 
 class Walk(NamedTuple):
@@ -191,7 +192,7 @@ def greedy_length(agent: DynaQAgent, state: DynaQState, layout: Layout) -> int:
     env = Maze(Layout(layout.later_walls or layout.walls))
     obs, _ = env.reset(seed=0)
     for i in range(1, 100):
-        actions, _ = agent.predict(state, number(obs)[None], ())
+        actions, _ = agent.predict(state, jnp.asarray(number(obs)[None]), ())
         obs, _, terminated, *_ = env.step(np.int64(actions[0, 0]))
         if terminated:
             return i

@@ -160,7 +160,7 @@ def test_it_learns_the_point_mass():
 
     def predict(obs):
         nonlocal memory
-        actions, memory = agent.predict(state, obs, memory)
+        actions, memory = agent.predict(state, jnp.asarray(obs), memory)
         return actions
 
     # Idle scores -31; the best there is, about -2.7: from 2 down at -0.25 a step, from -2 up at 0.75.

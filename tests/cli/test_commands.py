@@ -231,7 +231,7 @@ def test_eval_as_json(folder, capsys):
     line = capsys.readouterr().out
     assert line.count("\n") == 1
     values = json.loads(line)
-    assert list(values) == ["env_id", "episodes", "mean_return", "std_return", "env_step"]
+    assert list(values) == ["env_id", "episodes", "mean_return", "std_return", "env_step", "cut_episodes"]
     assert (values["env_id"], values["episodes"], values["env_step"]) == (SHORT, 4, STEPS)
     agent = MBPO.load(folder)
     result = agent.evaluate(4)

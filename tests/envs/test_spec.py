@@ -7,7 +7,16 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbpo.envs.spec import env_name, flatten_obs, shape_action, spec_of
+from mbpo.envs.spec import (
+    env_name,
+    flatten_obs,
+    read_obs,
+    read_obs_batch,
+    shape_action,
+    shape_action_batch,
+    spec_of,
+    tabular_spec_of,
+)
 from mbpo.errors import UnsupportedEnvironment
 
 OBS = spaces.Box(-np.inf, np.inf, (3,), np.float64)
@@ -63,7 +72,7 @@ def test_observation_of_one_number_and_of_integers():
 @pytest.mark.parametrize(
     ("space", "words"),
     [
-        (spaces.Discrete(4), ["Discrete(4)", "label"]),
+        (spaces.Discrete(4), ["Discrete(4)", "label", "table"]),
         (spaces.MultiDiscrete([2, 3]), ["MultiDiscrete", "TransformObservation"]),
         (spaces.MultiBinary(3), ["MultiBinary", "TransformObservation"]),
         (spaces.Dict(a=OBS, b=OBS), ["Dict", "FlattenObservation"]),
@@ -175,3 +184,56 @@ def test_actions_at_the_bounds_are_inside_the_space():
 def test_names():
     assert env_name(gymnasium.wrappers.ClipAction(gymnasium.make("Pendulum-v1"))) == "Pendulum-v1"
     assert env_name(Bare()) == "Bare"
+
+
+NUMBERED = Bare(spaces.Discrete(5, start=-2), spaces.Discrete(3, start=7))
+
+
+def test_a_table_of_numbers():
+    spec = tabular_spec_of(NUMBERED)
+    assert (spec.num_states, spec.num_actions, spec.obs_dim, spec.action_dim) == (5, 3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        (Bare(OBS, spaces.Discrete(2)), ["observation space Box", "Discrete observation", "TransformObservation"]),
+        (Bare(spaces.Discrete(2), ACTION), ["action space Box", "Discrete action space", "TransformAction"]),
+        (Bare(spaces.MultiDiscrete([2, 2]), spaces.Discrete(2)), ["MultiDiscrete"]),
+    ],
+)
+def test_what_has_no_table_is_refused(env, words):
+    with pytest.raises(UnsupportedEnvironment) as caught:
+        tabular_spec_of(env, "a test")
+    for word in ["a test", *words]:
+        assert word in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_numbers_cross_the_border():
+    for number, vector in ((-2, 0), (np.int64(0), 2), (np.array(2), 4)):
+        obs = read_obs(NUMBERED, number)
+        np.testing.assert_array_equal(obs, np.float32([vector]))
+        assert obs.dtype == np.float32
+    for action, number in ((0, 7), (2, 9)):
+        shaped = shape_action(NUMBERED, np.float32([action]))
+        assert shaped == number
+        assert NUMBERED.action_space.contains(shaped)
+
+
+@pytest.mark.parametrize(("number", "error"), [(3, ValueError), (-3, ValueError), (0.5, TypeError), ("a", TypeError)])
+def test_what_is_no_state_is_refused(number, error):
+    with pytest.raises(error):
+        read_obs(NUMBERED, number)
+
+
+def test_batches_cross_the_border():
+    np.testing.assert_array_equal(read_obs_batch(NUMBERED, np.array([[-2, 0], [1, 2]])), [[0], [2], [3], [4]])
+    np.testing.assert_array_equal(read_obs_batch(NUMBERED, np.array(1)), [[3]])
+    np.testing.assert_array_equal(shape_action_batch(NUMBERED, np.float32([[0], [2]]), (2,)), [7, 9])
+    assert shape_action_batch(NUMBERED, np.float32([[1]]), ()) == 8
+    boxes = Bare(spaces.Box(-1, 1, (2, 2), np.float64), spaces.Box(-1, 1, (1, 2), np.float32))
+    rows = read_obs_batch(boxes, np.arange(8.0).reshape(2, 2, 2))
+    np.testing.assert_array_equal(rows, np.arange(8, dtype=np.float32).reshape(2, 4))
+    assert rows.dtype == np.float32
+    assert shape_action_batch(boxes, np.zeros((3, 2), np.float32), (3,)).shape == (3, 1, 2)

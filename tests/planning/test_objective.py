@@ -10,11 +10,11 @@ import pytest
 from oracles import LINEAR_GAUSSIAN, countdown_step
 
 from mbpo.envs.endings import never_terminates
-from mbpo.errors import ConfigError
 from mbpo.model.ensemble import as_model_step, make_ensemble
 from mbpo.model.propagation import as_tsinf_step, draw_members
-from mbpo.planning.objective import check_reward_fn, sequence_returns, with_reward
-from mbpo.types import ModelOutput, Spec
+from mbpo.model.reward import with_reward
+from mbpo.planning.objective import sequence_returns
+from mbpo.types import ModelOutput
 
 KEY = jax.random.key(0)
 
@@ -155,28 +155,3 @@ def test_members_are_drawn_among_the_elites():
     assert (np.sort(all_three, axis=1) == [1, 3, 4]).all()
     ones = np.array([draw_members(ensemble, 1, k)[0] for k in jax.random.split(KEY, 60)])
     assert set(ones.tolist()) == {1, 3, 4}
-
-
-# --- Rewards from outside ------------------------------------------------------------------------
-
-SPEC = Spec(obs_dim=2, action_low=np.array([-1.0], np.float32), action_high=np.array([1.0], np.float32))
-
-
-def test_a_good_reward_function_passes_without_being_computed():
-    check_reward_fn(lambda obs, action, next_obs: -(next_obs**2).sum(axis=-1), SPEC)
-
-
-@pytest.mark.parametrize(
-    ("reward_fn", "message"),
-    [
-        (lambda obs, action, next_obs: next_obs, r"gives shape \(3, 2\) and type float32 for 3 rows"),
-        (lambda obs, action, next_obs: obs[:, 0] > 0, r"type bool"),
-        (lambda obs, action, next_obs: 1.0, r"gives shape \(\) "),
-        (lambda obs, action: obs[:, 0], r"fails on a batch \(TypeError"),
-        (lambda obs, action, next_obs: float(obs[0, 0]), r"fails on a batch"),
-        (lambda obs, action, next_obs: obs @ action, r"fails on a batch"),
-    ],
-)
-def test_a_bad_reward_function_is_told(reward_fn, message):
-    with pytest.raises(ConfigError, match=message):
-        check_reward_fn(reward_fn, SPEC)

@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 from tiny_tasks import Script, one_paragraph
 
 from mbpo.errors import EnvironmentFault
@@ -14,7 +15,7 @@ ACTION = np.float32([0.5])
 
 def begin(env, index: int = 0, seed: int = 7) -> Episodes:
     episodes = Episodes(env, "Script", seed)
-    episodes.start(index)
+    episodes.start(index, 0)
     return episodes
 
 
@@ -22,7 +23,7 @@ def test_reset_seeds_are_a_function_of_seed_and_index():
     env = Script()
     episodes = begin(env, 0)
     for index in (1, 5, 1):
-        episodes.start(index)
+        episodes.start(index, 0)
     assert env.resets == [episode_seed(7, Stream.TRAINING_EPISODE, index) for index in (0, 1, 5, 1)]
     assert len(set(env.resets)) == 3
 
@@ -54,7 +55,7 @@ def test_only_termination_is_termination(ending):
 def test_start_forgets_the_episode_before():
     episodes = begin(Script())
     episodes.step(ACTION)
-    episodes.start(3)
+    episodes.start(3, 0)
     assert (episodes.log.index, episodes.log.total_reward, episodes.log.length) == (3, 0.0, 0)
     assert episodes.obs[1] == 0
 
@@ -84,7 +85,7 @@ def pendulum_in_the_middle(steps: int = 30) -> Episodes:
 def test_repeat_returns_to_the_middle_bit_for_bit():
     before = pendulum_in_the_middle()
     after = Episodes(gymnasium.make("Pendulum-v1"), "Pendulum-v1", 7)
-    assert after.repeat(4, np.array(before.log.actions), before.obs)
+    assert after.repeat(4, np.array(before.log.actions), before.obs, 30)
     assert after.obs.tobytes() == before.obs.tobytes()
     assert after.log.total_reward == before.log.total_reward
     assert (after.log.index, after.log.length) == (4, 30)
@@ -98,16 +99,16 @@ def test_repeat_returns_to_the_middle_bit_for_bit():
 def test_repeat_sees_that_the_environment_is_another():
     before = pendulum_in_the_middle()
     actions, obs = np.array(before.log.actions), before.obs
-    assert not begin(gymnasium.make("Pendulum-v1")).repeat(5, actions, obs)
-    assert not begin(gymnasium.make("Pendulum-v1", g=9.0)).repeat(4, actions, obs)
-    assert not begin(gymnasium.make("Pendulum-v1", max_episode_steps=20)).repeat(4, actions, obs)
+    assert not begin(gymnasium.make("Pendulum-v1")).repeat(5, actions, obs, 30)
+    assert not begin(gymnasium.make("Pendulum-v1", g=9.0)).repeat(4, actions, obs, 30)
+    assert not begin(gymnasium.make("Pendulum-v1", max_episode_steps=20)).repeat(4, actions, obs, 30)
 
 
 def test_repeat_of_nothing():
     episodes = begin(gymnasium.make("Pendulum-v1"))
     expected = begin(gymnasium.make("Pendulum-v1"), index=2).obs
-    assert episodes.repeat(2, np.zeros((0, 1), np.float32), expected)
-    assert not episodes.repeat(2, np.zeros((0, 1), np.float32), np.zeros(0, np.float32))
+    assert episodes.repeat(2, np.zeros((0, 1), np.float32), expected, 0)
+    assert not episodes.repeat(2, np.zeros((0, 1), np.float32), np.zeros(0, np.float32), 0)
     np.testing.assert_array_equal(episodes.obs, expected)
 
 
@@ -159,3 +160,43 @@ def test_an_old_step_of_four_values():
 
     with pytest.raises(EnvironmentFault, match="not enough values"):
         begin(Old()).step(ACTION)
+
+
+class Ageing(Script):
+    """Is told how far training has come, and shows it."""
+
+    told: list[int]
+
+    def set_env_step(self, env_step: int) -> None:
+        self.told = [*getattr(self, "told", []), env_step]
+
+
+def test_a_world_that_changes_is_told_its_age_before_every_reset():
+    env = Ageing()
+    episodes = begin(env)
+    episodes.step(ACTION)
+    episodes.start(1, 40)
+    assert env.told == [0, 40]
+    # Two steps into the episode at step 60, it had begun at 58.
+    assert not episodes.repeat(1, np.stack([ACTION, ACTION]), np.zeros(2, np.float32), 60)
+    assert env.told == [0, 40, 58]
+
+
+def test_numbers_of_discrete_spaces_count_from_zero():
+    class Counter(Script):
+        observation_space = spaces.Discrete(4, start=-1)
+        action_space = spaces.Discrete(2, start=5)
+
+        def reset(self, *, seed=None, options=None):
+            return -1, {}
+
+        def step(self, action):
+            return int(action) - 5 + self.clock, 1.0, False, False, {}
+
+    env = Counter()
+    episodes = begin(env)
+    np.testing.assert_array_equal(episodes.obs, np.float32([0]))
+    np.testing.assert_array_equal(episodes.step(np.float32([1]))[0].next_obs, np.float32([2]))
+    env.clock = 3
+    with pytest.raises(EnvironmentFault, match=r"4 is not in Discrete\(4"):
+        episodes.step(np.float32([1]))

@@ -37,7 +37,7 @@ def nothing(batch: int) -> tuple[()]:
 
 
 def run(env, episodes: int, *, policy=still, seed: int = 3, at_step: int = 100) -> Evaluation:
-    evaluator = Evaluator(EnvSource.of(env), seed)
+    evaluator = Evaluator(EnvSource.of(env), seed, 1000)
     result = evaluator.run(policy, nothing, episodes, at_step=at_step)
     evaluator.close()
     return result
@@ -99,7 +99,7 @@ def test_no_more_environments_than_needed():
 
 def test_environments_are_kept_between_evaluations():
     RandomLength.made = 0
-    evaluator = Evaluator(EnvSource.of(lambda: RandomLength()), 0)
+    evaluator = Evaluator(EnvSource.of(lambda: RandomLength()), 0, 1000)
     first, second = (evaluator.run(still, nothing, 5, at_step=step).returns for step in (0, 0))
     np.testing.assert_array_equal(first, second)
     assert RandomLength.made == 6
@@ -124,7 +124,7 @@ def test_fault(fault, words):
 
 def test_an_evaluation_after_a_fault_starts_afresh():
     env = Script(fault="raises")
-    evaluator = Evaluator(EnvSource.of(lambda: env), 0)
+    evaluator = Evaluator(EnvSource.of(lambda: env), 0, 1000)
     with pytest.raises(EnvironmentFault):
         evaluator.run(still, nothing, 1, at_step=0)
     env.fault = ""
@@ -139,7 +139,29 @@ def test_what_a_policy_remembers_begins_anew_with_every_episode():
         counts.append(np.asarray(memory).copy())
         return np.zeros((len(obs), 1), np.float32), memory + 1
 
-    evaluator = Evaluator(EnvSource.of(lambda: RandomLength()), 3)
+    evaluator = Evaluator(EnvSource.of(lambda: RandomLength()), 3, 1000)
     result = evaluator.run(counting, lambda batch: jnp.zeros(batch, jnp.int32), 40, at_step=100)
     assert (np.stack(counts) == 0).sum() == 40
     assert result.lengths.sum() > 2 * 40
+
+
+def test_episodes_that_do_not_end_are_cut():
+    evaluator = Evaluator(EnvSource.of(lambda: Script(length=8)), 0, 5)
+    result = evaluator.run(still, nothing, 3, at_step=0)
+    assert result.lengths.tolist() == [5, 5, 5]
+    assert result.returns.tolist() == [15.0] * 3
+    assert result.cut == 3
+    # An episode that ends by itself at the last step allowed was not cut.
+    evaluator = Evaluator(EnvSource.of(lambda: Script(length=5)), 0, 5)
+    assert evaluator.run(still, nothing, 3, at_step=0).cut == 0
+
+
+def test_a_world_that_changes_is_evaluated_as_it_is_at_that_step():
+    ages = []
+
+    class Ageing(Script):
+        def set_env_step(self, env_step: int) -> None:
+            ages.append(env_step)
+
+    run(lambda: Ageing(), 3, at_step=70)
+    assert ages == [70, 70, 70]

@@ -27,7 +27,7 @@ def make_run(env=None, *, agent=None, eval_freq=1000, eval_episodes=2, seed=5, f
         agent=agent,
         state=agent.init(stream_key(seed, Stream.INIT)),
         episodes=Episodes(source.training_env(), source.name, seed),
-        evaluator=Evaluator(source, seed),
+        evaluator=Evaluator(source, seed, 1000),
         logbook=Logbook(None, keep=[]),
         seed=seed,
         eval_freq=eval_freq,

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from mbpo.types import Metrics, Spec, Transition
+from mbpo.types import Metrics, Spec, TabularSpec, Transition
 
 State = TypeVar("State")
 Memory: TypeAlias = Any
@@ -31,7 +31,7 @@ class Agent(abc.ABC, Generic[State]):
     donated, so a state handed in must not be used again.
     """
 
-    spec: Spec
+    spec: Spec | TabularSpec
 
     @abc.abstractmethod
     def init(self, key: Key[Array, ""]) -> State:

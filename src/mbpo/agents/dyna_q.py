@@ -34,7 +34,6 @@ the queue with it, so that a priority is always a current error; the book drops 
 α = 1 there is no difference.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
@@ -46,6 +45,7 @@ from annotated_types import Gt, Le
 from jaxtyping import Array, Bool, Float, Int, Key
 from pydantic import model_validator
 
+from mbpo.agents.base import Agent, Memory
 from mbpo.agents.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, Share, settings
 from mbpo.errors import ConfigError
 from mbpo.model.table import (
@@ -59,10 +59,7 @@ from mbpo.model.table import (
     outcomes_of,
     record,
 )
-from mbpo.types import Metrics, Transition
-
-MAX_STATES = 2**24
-"""Observations are float32, which tells whole numbers apart up to here."""
+from mbpo.types import MAX_STATES, Metrics, TabularSpec, Transition
 
 
 @settings
@@ -98,31 +95,6 @@ class DynaQConfig:
         return self
 
 
-@dataclass(frozen=True)
-class TabularSpec:
-    """What the algorithm knows of an environment with numbered states and actions."""
-
-    num_states: int
-    num_actions: int
-
-    def __post_init__(self) -> None:
-        if not (0 < self.num_states <= MAX_STATES and 0 < self.num_actions <= MAX_STATES):
-            raise ConfigError(
-                f"A table needs between 1 and {MAX_STATES} states and actions, but there are {self.num_states} states "
-                f"and {self.num_actions} actions."
-            )
-
-    @property
-    def obs_dim(self) -> int:
-        """The state's number."""
-        return 1
-
-    @property
-    def action_dim(self) -> int:
-        """The action's number."""
-        return 1
-
-
 class DynaQState(eqx.Module):
     """All that Dyna-Q has learned and seen."""
 
@@ -134,10 +106,18 @@ class DynaQState(eqx.Module):
     """Imagined updates so far."""
 
 
-class DynaQAgent:
+class DynaQAgent(Agent[DynaQState]):
     """Dyna-Q for one environment's numbers of states and actions, and settings."""
 
+    spec: TabularSpec
+
     def __init__(self, spec: TabularSpec, config: DynaQConfig) -> None:
+        numbers = (spec.num_states, spec.num_actions)
+        if not all(0 < number <= MAX_STATES for number in numbers):
+            raise ConfigError(
+                f"A table needs between 1 and {MAX_STATES} states and actions, but there are {numbers[0]} states and "
+                f"{numbers[1]} actions."
+            )
         self.spec = spec
         self.config = config
 
@@ -167,13 +147,12 @@ class DynaQAgent:
         """(d)-(f): learn from the real transition, remember it, then plan."""
         return self._improve(state, transition, key)
 
-    def memory(self, batch: int) -> tuple[()]:
-        """Acting needs no memory of earlier steps."""
+    def memory(self, batch: int) -> Memory:
         return ()
 
     def predict(
-        self, state: DynaQState, obs: Float[Array, "batch 1"], memory: tuple[()]
-    ) -> tuple[Float[Array, "batch 1"], tuple[()]]:
+        self, state: DynaQState, obs: Float[Array, "batch 1"], memory: Memory
+    ) -> tuple[Float[Array, "batch 1"], Memory]:
         """The best actions, without exploration; of equally good ones, the first."""
         return self._best(state.q, obs), memory
 

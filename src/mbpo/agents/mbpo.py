@@ -34,8 +34,9 @@ from mbpo.data.split import DataSplit, make_split
 from mbpo.model.ensemble import as_model_step
 from mbpo.model.fit import FitState
 from mbpo.model.gates import scheduled_rollout_length
+from mbpo.model.reward import check_reward_fn, with_reward
 from mbpo.model.rollout import branched_rollouts
-from mbpo.types import Metrics, Spec, TerminationFn, Transition
+from mbpo.types import Metrics, RewardFn, Spec, TerminationFn, Transition
 
 
 class MBPOState(eqx.Module):
@@ -52,13 +53,26 @@ class MBPOState(eqx.Module):
 class MBPOAgent(Agent[MBPOState]):
     """MBPO for one environment's shape, settings and termination rule."""
 
-    def __init__(self, spec: Spec, config: MBPOConfig, termination_fn: TerminationFn, key: Key[Array, ""]) -> None:
+    spec: Spec
+
+    def __init__(
+        self,
+        spec: Spec,
+        config: MBPOConfig,
+        termination_fn: TerminationFn,
+        key: Key[Array, ""],
+        reward_fn: RewardFn | None = None,
+    ) -> None:
         """Args:
         key: Draws the bootstrap and hold-out tables, which are fixed for the whole run.
+        reward_fn: Replaces the learned reward in imagined transitions.
         """
         self.spec = spec
         self.config = config
         self.termination_fn = termination_fn
+        self.reward_fn = reward_fn
+        if reward_fn is not None:
+            check_reward_fn(reward_fn, spec)
         model = config.model
         self.split = make_split(key, config.replay_capacity, model.ensemble_size, model.holdout_ratio)
 
@@ -161,8 +175,9 @@ class MBPOAgent(Agent[MBPOState]):
     ) -> tuple[MBPOState, Metrics]:
         start_key, rollout_key = jax.random.split(key)
         bounds = action_bounds(self.spec)
+        model_step = as_model_step(state.model.ensemble, self.termination_fn)
         imagined, metrics = branched_rollouts(
-            as_model_step(state.model.ensemble, self.termination_fn),
+            model_step if self.reward_fn is None else with_reward(model_step, self.reward_fn),
             lambda obs, k: sample_action(state.sac.params.actor, obs, k, bounds)[0],
             sample_rows(state.real, start_key, (self.config.rollout_batch_size,)).obs,
             state.imagined,

@@ -41,10 +41,11 @@ from mbpo.errors import ConfigError
 from mbpo.model.ensemble import Ensemble, as_model_step
 from mbpo.model.fit import FitState
 from mbpo.model.propagation import as_tsinf_step, draw_members
+from mbpo.model.reward import check_reward_fn, with_reward
 from mbpo.planning.cem import cem, icem
 from mbpo.planning.mppi import mppi
-from mbpo.planning.objective import RewardFn, check_reward_fn, sequence_returns, with_reward
-from mbpo.types import Metrics, ModelStep, Spec, TerminationFn, Transition
+from mbpo.planning.objective import sequence_returns
+from mbpo.types import Metrics, ModelStep, RewardFn, Spec, TerminationFn, Transition
 
 
 @settings
@@ -124,6 +125,8 @@ class PETSMemory(NamedTuple):
 
 class PETSAgent(Agent[PETSState]):
     """PETS for one environment's shape, settings, termination rule and perhaps reward."""
+
+    spec: Spec
 
     def __init__(
         self,

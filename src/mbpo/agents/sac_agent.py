@@ -65,6 +65,8 @@ class SACAgentState(eqx.Module):
 class SACAgent(Agent[SACAgentState]):
     """SAC for one environment's shape and settings."""
 
+    spec: Spec
+
     def __init__(self, spec: Spec, config: SACAgentConfig) -> None:
         self.spec = spec
         self.config = config

@@ -21,6 +21,8 @@ def record_line(record: Record) -> str:
     parts = [f"step {record['env_step']:>7}"]
     if "eval_return_mean" in record:
         parts.append(f"return {record['eval_return_mean']:>9.1f} ± {record['eval_return_std']:<7.1f}")
+    if "eval_cut" in record:
+        parts.append(f"{record['eval_cut']} of {record['eval_episodes']} episodes cut")
     names = (("model_holdout_error", "model error {:.4f}"), ("rollout_length", "k {:.0f}"), ("alpha", "alpha {:.3f}"))
     parts += [text.format(record[name]) for name, text in names if name in record]
     parts.append(f"{record['wall_time']:.0f} s")

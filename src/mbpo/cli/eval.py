@@ -31,6 +31,7 @@ def main(argv: list[str]) -> int:
 
     agent = load(arguments.folder)
     result = agent.evaluate(arguments.episodes, seed=arguments.seed)
+    cut = f", {result.cut} of them cut after {agent.config.eval_max_steps} steps" if result.cut else ""
     if arguments.json:
         values = {
             "env_id": agent.config.env_id,
@@ -38,13 +39,14 @@ def main(argv: list[str]) -> int:
             "mean_return": result.mean,
             "std_return": result.std,
             "env_step": agent.env_step,
+            "cut_episodes": result.cut,
         }
         print(json.dumps(values))
     else:
         print(
             f"{agent.config.env_id} after {agent.env_step} environment steps: mean return {result.mean:.1f} "
             f"± {result.standard_error:.1f} (standard error; standard deviation {result.std:.1f}, "
-            f"{arguments.episodes} episodes)"
+            f"{arguments.episodes} episodes{cut})"
         )
     agent.close()
     return 0

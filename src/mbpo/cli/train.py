@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from mbpo.agents.config import MBPOConfig
+from mbpo.agents.dyna_q import DynaQConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.cli.arguments import parse
@@ -35,9 +36,14 @@ class TrainArguments:
     """Environment steps between evaluations with the mean action."""
     eval_episodes: int
     """Episodes per evaluation during training."""
+    eval_max_steps: int
+    """Steps after which an evaluation episode is cut, in tasks that may never end."""
     termination: str
     """The task's termination rule: auto (the known rule of a known task), never, or
     module:function with (obs, action, next_obs) -> terminated on batches."""
+    reward: str
+    """The reward to imagine with: learned, or module:function with (obs, action, next_obs) ->
+    reward on batches."""
     out: Path | None = None
     """Folder for the run; default runs/ENV_ID/ALGO-seedN."""
     resume: Path | None = None
@@ -67,7 +73,19 @@ class PETSArguments(TrainArguments):
     settings: Annotated[PETSConfig, tyro.conf.arg(name="")] = field(default_factory=PETSConfig)
 
 
-ARGUMENTS: dict[str, type[TrainArguments]] = {"mbpo": MBPOArguments, "sac": SACArguments, "pets": PETSArguments}
+@dataclass(frozen=True)
+class DynaQArguments(TrainArguments):
+    """Train Dyna-Q, on a table."""
+
+    settings: Annotated[DynaQConfig, tyro.conf.arg(name="")] = field(default_factory=DynaQConfig)
+
+
+ARGUMENTS: dict[str, type[TrainArguments]] = {
+    "mbpo": MBPOArguments,
+    "sac": SACArguments,
+    "pets": PETSArguments,
+    "dyna-q": DynaQArguments,
+}
 
 
 def main(argv: list[str]) -> int:

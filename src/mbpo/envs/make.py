@@ -16,10 +16,13 @@ import gymnasium
 from gymnasium.envs import registration
 from gymnasium.utils import EzPickle
 
+from mbpo.envs.mazes import register_mazes
 from mbpo.envs.spec import env_name
-from mbpo.errors import UnsupportedEnvironment, did_you_mean
+from mbpo.errors import UnsupportedEnvironment, did_you_mean, in_short
 
 AnyEnv: TypeAlias = gymnasium.Env[Any, Any]
+
+register_mazes()
 
 MUJOCO_MODULES = ("mujoco", "imageio", "glfw", "packaging")
 """What Gymnasium's MuJoCo tasks import; all of them come with our `mujoco` extra."""
@@ -70,6 +73,18 @@ class EnvSource:
         )
 
 
+def set_env_step(env: AnyEnv, env_step: int) -> None:
+    """Tell an environment that changes as training goes on how far it has come.
+
+    Such an environment has a method `set_env_step(env_step)`, as our mazes have; others need nothing.
+    It is called before every reset, so that a resumed run meets the same world, and an evaluation the
+    world of its moment.
+    """
+    method = getattr(env.unwrapped, "set_env_step", None)
+    if method is not None:
+        method(env_step)
+
+
 def _make_id(env_id: str) -> AnyEnv:
     try:
         return gymnasium.make(env_id)
@@ -83,7 +98,7 @@ def _call(make: Callable[[], AnyEnv]) -> AnyEnv:
         env = make()
     except Exception as error:
         raise UnsupportedEnvironment(
-            f"The function {shown} that should make the environment failed with {_in_short(error)}. It is called "
+            f"The function {shown} that should make the environment failed with {in_short(error)}. It is called "
             "without arguments; bind what it needs with functools.partial or a lambda."
         ) from error
     if not isinstance(env, gymnasium.Env):
@@ -107,7 +122,7 @@ def _copier(env: AnyEnv, name: str) -> Callable[[], AnyEnv]:
         pristine = copy.deepcopy(env)
         makers.append(lambda: copy.deepcopy(pristine))
     except Exception as error:
-        no_copy = [f"copying it failed with {_in_short(error)}"]
+        no_copy = [f"copying it failed with {in_short(error)}"]
     spec = env.spec
     if spec is not None:
         makers.append(lambda: gymnasium.make(spec))
@@ -120,7 +135,7 @@ def _copier(env: AnyEnv, name: str) -> Callable[[], AnyEnv]:
             try:
                 return make()
             except Exception as error:
-                reasons.append(f"making it anew failed with {_in_short(error)}")
+                reasons.append(f"making it anew failed with {in_short(error)}")
         raise UnsupportedEnvironment(
             f"Evaluation needs an environment of its own, and the instance of {name} cannot be duplicated: "
             f"{'; '.join(reasons)}. Pass a function that makes one (`lambda: MyEnv(...)`) instead of an instance."
@@ -146,7 +161,7 @@ def _registered_id(text: str) -> str:
             importlib.import_module(module)
         except Exception as error:
             raise UnsupportedEnvironment(
-                f"The environment {text!r} asks to import {module!r} first, and that failed with {_in_short(error)}. "
+                f"The environment {text!r} asks to import {module!r} first, and that failed with {in_short(error)}. "
                 "Check the name, and that the module is installed or in a folder listed in PYTHONPATH."
             ) from error
     if env_id not in registration.registry:
@@ -191,18 +206,7 @@ def _why_not_made(env_id: str, error: Exception) -> str:
                 f"{env_id} needs packages that are not installed here. Install them with: "
                 f"pip install 'gymnasium[{extra.group(1).replace('_', '-')}]'"
             )
-    return f"The environment {env_id} could not be made: {_in_short(error)}."
-
-
-def _in_short(error: BaseException) -> str:
-    """The type of an error and the first line of what it says."""
-    # Gymnasium raises the error again with its own text around it; the cause says it best.
-    cause = error.__cause__ if type(error.__cause__) is type(error) else None
-    lines = str(cause or error).strip().splitlines()
-    text = lines[0].strip().rstrip(".") if lines else ""
-    if len(text) > 300:
-        text = text[:297] + "..."
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"The environment {env_id} could not be made: {in_short(error)}."
 
 
 def _type_name(thing: object) -> str:

@@ -98,6 +98,10 @@ class Maze(gymnasium.Env[np.int64, np.int64]):
         self._state = self.start
         return np.int64(self._state), {}
 
+    def set_env_step(self, env_step: int) -> None:
+        """Have the walls that stand after `env_step` steps."""
+        self.total_steps = env_step
+
     def step(self, action: np.int64) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
         """One cell further, if it is free."""
         table = self._later_successors if self.changed else self._successors

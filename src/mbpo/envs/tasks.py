@@ -6,7 +6,6 @@ another task. A user's function is traced on a batch before anything runs, so th
 is reported here and not from inside a compiled rollout.
 """
 
-import importlib
 import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ import numpy as np
 from gymnasium import spaces, wrappers
 
 from mbpo.envs import endings
+from mbpo.envs.given import import_function
 from mbpo.envs.spec import env_name, spec_of
-from mbpo.errors import ConfigError, did_you_mean
+from mbpo.errors import ConfigError, in_short
 from mbpo.types import TerminationFn
 
 SIGNATURE = "(obs, action, next_obs) -> terminated"
@@ -175,7 +175,7 @@ def resolve_termination(env: gymnasium.Env[Any, Any], choice: str | TerminationF
     if choice == "never":
         return endings.never_terminates
     if isinstance(choice, str):
-        shown, function = repr(choice), _import(choice)
+        shown, function = repr(choice), import_function(choice, "termination", SIGNATURE, ("auto", "never"))
     else:
         shown, function = getattr(choice, "__qualname__", None) or repr(choice), choice
     _check(function, shown, env)
@@ -192,33 +192,6 @@ def _no_rule(name: str) -> str:
     )
 
 
-def _import(choice: str) -> TerminationFn:
-    module_name, _, attribute = choice.partition(":")
-    if not module_name or not attribute:
-        raise ConfigError(
-            f"The termination {choice!r} is none of auto, never and module:function."
-            f"{did_you_mean(choice, ('auto', 'never'))}"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ConfigError(
-            f"The termination {choice!r} names the module {module_name!r}, and importing it failed with "
-            f"{_first_line(error)}. Check the name, and that the module is installed or in a folder listed in "
-            "PYTHONPATH."
-        ) from error
-    try:
-        function: TerminationFn = getattr(module, attribute)
-    except AttributeError as error:
-        raise ConfigError(
-            f"The module {module_name!r} has no {attribute!r}, which the termination {choice!r} names."
-            f"{did_you_mean(attribute, (known for known in vars(module) if not known.startswith('_')))}"
-        ) from error
-    if not callable(function):
-        raise ConfigError(f"The termination {choice!r} is a {type(function).__name__}, not a function {SIGNATURE}.")
-    return function
-
-
 def _check(function: TerminationFn, shown: str, env: gymnasium.Env[Any, Any]) -> None:
     """Trace the function on shapes alone: no values, so a Python `if` on one is found too."""
     spec = spec_of(env)
@@ -229,7 +202,7 @@ def _check(function: TerminationFn, shown: str, env: gymnasium.Env[Any, Any]) ->
         result = jax.eval_shape(function, obs, action, obs)
     except Exception as error:
         raise ConfigError(
-            f"The termination function {shown} failed on a batch of transitions with {_first_line(error)}. It must be "
+            f"The termination function {shown} failed on a batch of transitions with {in_short(error)}. It must be "
             f"a function {SIGNATURE} that uses jax operations (jnp, & and |, no Python `if` on values) on arrays "
             "[batch, obs], [batch, act] and [batch, obs]."
         ) from error
@@ -240,9 +213,3 @@ def _check(function: TerminationFn, shown: str, env: gymnasium.Env[Any, Any]) ->
             f"The termination function {shown} must return one bool per transition, bool[{batch}] for a batch of "
             f"{batch}, but it returned {got}. Index the last axis (next_obs[..., 0]) and compare."
         )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    text = lines[0].strip().rstrip(".") if lines else ""
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -13,19 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mbpo.errors import ConfigError
-from mbpo.types import ModelOutput, ModelStep, Spec
+from mbpo.types import ModelStep
 
 Objective: TypeAlias = Callable[
     [Float[Array, "population horizon act"], Key[Array, ""]],
     Float[Array, " population"],
 ]
 """`(actions, key) -> returns`, higher is better, −∞ for what must not be chosen, never NaN."""
-
-RewardFn: TypeAlias = Callable[
-    [Float[Array, "batch obs"], Float[Array, "batch act"], Float[Array, "batch obs"]], Float[Array, " batch"]
-]
-"""`(obs, action, next_obs) -> reward`: the task's reward, where it is known."""
 
 
 def sequence_returns(
@@ -70,39 +64,3 @@ def sequence_returns(
     (_, _, total), _ = jax.lax.scan(step, start, (jnp.arange(horizon), jnp.swapaxes(actions, 0, 1)))
     returns = total.reshape(num_particles, population).mean(axis=0)
     return jnp.where(jnp.isfinite(returns), returns, -jnp.inf)
-
-
-def with_reward(model_step: ModelStep, reward_fn: RewardFn) -> ModelStep:
-    """The same world with another reward."""
-
-    def rewarded_step(
-        obs: Float[Array, "batch obs"], action: Float[Array, "batch act"], key: Key[Array, ""]
-    ) -> ModelOutput:
-        out = model_step(obs, action, key)
-        return out._replace(reward=reward_fn(obs, action, out.next_obs))
-
-    return rewarded_step
-
-
-def check_reward_fn(reward_fn: RewardFn, spec: Spec) -> None:
-    """See that a reward function can be planned with; nothing is computed.
-
-    Raises:
-        ConfigError: It fails on a batch, or does not give one number per row.
-    """
-    rows = 3
-    obs = jax.ShapeDtypeStruct((rows, spec.obs_dim), jnp.float32)
-    action = jax.ShapeDtypeStruct((rows, spec.action_dim), jnp.float32)
-    wants = "It is called by JAX as reward_fn(obs [batch, obs], action [batch, act], next_obs [batch, obs]) -> [batch]"
-    try:
-        reward = jax.eval_shape(reward_fn, obs, action, obs)
-    except Exception as error:
-        raise ConfigError(
-            f"The reward function fails on a batch ({type(error).__name__}: {error}). {wants}."
-        ) from error
-    shape, dtype = getattr(reward, "shape", None), getattr(reward, "dtype", None)
-    if shape != (rows,) or dtype != jnp.float32:
-        raise ConfigError(
-            f"The reward function gives shape {shape} and type {dtype} for {rows} rows, where ({rows},) and float32 "
-            f"are expected. {wants}."
-        )

@@ -20,13 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mbpo.agents.base import Agent
+from mbpo.envs.given import resolve_reward
 from mbpo.envs.make import EnvSource
-from mbpo.envs.spec import spec_of
+from mbpo.envs.spec import read_obs_batch, shape_action_batch
 from mbpo.envs.tasks import resolve_termination
 from mbpo.errors import ConfigError
 from mbpo.training.checkpoint import read_checkpoint
 from mbpo.training.compilation import enable_compilation_cache
-from mbpo.training.config import ALGOS, Algo, RunConfig, merge, section
+from mbpo.training.config import Algo, RunConfig, merge, place, section
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.logbook import Logbook, Record, read_records
@@ -36,7 +37,8 @@ from mbpo.training.restore import UnfinishedEpisode, check_same_spec, restore_ru
 from mbpo.training.run_folder import check_unused, read_description, write_description
 from mbpo.training.seeding import Stream, stream_key
 from mbpo.training.signals import stop_on_signals
-from mbpo.types import TerminationFn
+from mbpo.training.spaces import spec_for
+from mbpo.types import RewardFn, TerminationFn
 
 EnvLike = str | gymnasium.Env[Any, Any] | Callable[[], gymnasium.Env[Any, Any]]
 """A Gymnasium id, an environment, or a function that makes one."""
@@ -47,12 +49,12 @@ class Algorithm(abc.ABC):
 
     Attributes:
         config: Every setting of the run.
-        spec: The environment's dimensions and action bounds.
+        spec: The environment's dimensions and action bounds, or its numbers of states and actions.
     """
 
     algo: ClassVar[Algo]
     has_model: ClassVar[bool] = True
-    """Whether it imagines, and so has to know where a task ends."""
+    """Whether it imagines with a function of (obs, action), and so has to know where a task ends."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Algorithm(abc.ABC):
         config: RunConfig | None = None,
         out: str | Path | None = None,
         termination_fn: TerminationFn | None = None,
+        reward_fn: RewardFn | None = None,
         **settings: Any,
     ) -> None:
         """Bind the algorithm to an environment; nothing is trained yet.
@@ -74,12 +77,15 @@ class Algorithm(abc.ABC):
             out: Folder to write the run to (settings, metrics, checkpoints); default none.
             termination_fn: The task's rule `(obs, action, next_obs) -> terminated`, on batches of
                 JAX arrays; default the known rule of a known task.
+            reward_fn: The task's reward `(obs, action, next_obs) -> reward`, on batches of JAX
+                arrays, to imagine with; default is to learn it.
             **settings: Any setting by name, nested ones as dicts: `utd_ratio=10`,
                 `sac={"gamma": 0.98}`, `eval_freq=500`.
 
         Raises:
             UnsupportedEnvironment: The environment cannot be made or learned in.
-            ConfigError: A setting is unknown or impossible, or the termination rule is unknown.
+            ConfigError: A setting is unknown or impossible, the termination rule is unknown, or a
+                function given does not fit.
             RunFolderError: `out` already holds a run.
         """
         enable_compilation_cache()
@@ -87,7 +93,7 @@ class Algorithm(abc.ABC):
         self._env_by_id = isinstance(env, str)
         env_id = env if isinstance(env, str) else self._source.name
         base = preset(env_id, self.algo) if config is None else config
-        placed = _placed(settings, seed, section(self.algo))
+        placed = place(settings, seed, section(self.algo)) | ({} if reward_fn is None else {"reward": "given"})
         self.config = merge(base, {**placed, "env_id": env_id}, where="the settings given")
         if self.config.algo != self.algo:
             raise ConfigError(f"These are settings of a run of {self.config.algo}, not of {self.algo}.")
@@ -95,11 +101,14 @@ class Algorithm(abc.ABC):
         if self._folder is not None:
             check_unused(self._folder)
         self._env = self._source.training_env()
-        self.spec = spec_of(self._env)
+        self.spec: Any = spec_for(self._env, self.algo)
         self._termination_fn = (
             resolve_termination(self._env, termination_fn or self.config.termination) if self.has_model else None
         )
-        self._evaluator = Evaluator(self._source, self.config.seed)
+        self._reward_fn = resolve_reward(reward_fn or self.config.reward)
+        if self._reward_fn is not None and not self.has_model:
+            raise ConfigError(f"{self.algo} does not imagine rewards, so a reward function has no use with it.")
+        self._evaluator = Evaluator(self._source, self.config.seed, self.config.eval_max_steps)
         self._unfinished: UnfinishedEpisode | None = None
         self._begun = False
         self._predictions = 0
@@ -162,7 +171,7 @@ class Algorithm(abc.ABC):
             return self._run.evaluate(episodes)
         if not isinstance(seed, int) or seed < 0:
             raise ConfigError(f"The seed of an evaluation is a whole number of at least 0, not {seed!r}.")
-        evaluator = Evaluator(self._source, seed)
+        evaluator = Evaluator(self._source, seed, self.config.eval_max_steps)
         try:
             return self._run.evaluate(episodes, evaluator=evaluator)
         finally:
@@ -190,24 +199,23 @@ class Algorithm(abc.ABC):
             The action (or batch of actions) in the environment's shape, and the new `state`.
 
         Raises:
-            ValueError: The observation has another shape.
+            ValueError: The observation has another shape, or is no state of a `Discrete` space.
         """
-        obs_shape, action_shape = self._env.observation_space.shape, self._env.action_space.shape
-        assert obs_shape is not None and action_shape is not None
-        array = np.asarray(observation, np.float32)
+        obs_shape = self._env.observation_space.shape or ()
+        array = np.asarray(observation)
         batch = array.shape[: array.ndim - len(obs_shape)]
         if array.shape[len(batch) :] != obs_shape or len(batch) > 1:
             raise ValueError(
                 f"predict() takes an observation of shape {obs_shape} or a batch of them, and got {array.shape}"
             )
-        rows = jnp.asarray(array.reshape(-1, self.spec.obs_dim))
+        rows = jnp.asarray(read_obs_batch(self._env, array))
         if deterministic:
             actions, state = self._predict(rows, state, episode_start)
         else:
             self._predictions += 1
             key = jax.random.fold_in(stream_key(self.config.seed, Stream.PREDICT), self._predictions)
             actions = self._run.agent.sample(self._run.state, rows, key)
-        return np.asarray(actions).reshape(*batch, *action_shape), state
+        return shape_action_batch(self._env, np.asarray(actions), batch), state
 
     def _predict(self, rows: jax.Array, memory: Any, episode_start: np.ndarray | None) -> tuple[jax.Array, Any]:
         agent = self._run.agent
@@ -245,6 +253,7 @@ class Algorithm(abc.ABC):
         *,
         env: EnvLike | None = None,
         termination_fn: TerminationFn | None = None,
+        reward_fn: RewardFn | None = None,
         resume: bool = False,
     ) -> Self:
         """Bring back an agent from a run folder, to evaluate, use or train on.
@@ -265,7 +274,8 @@ class Algorithm(abc.ABC):
                 f"The run in {folder} was made with an environment given as an object ({config.env_id}), which cannot "
                 "be made again from its name: pass it as load(..., env=...)."
             )
-        algorithm = cls(config.env_id if env is None else env, config=config, termination_fn=termination_fn)
+        env = config.env_id if env is None else env
+        algorithm = cls(env, config=config, termination_fn=termination_fn, reward_fn=reward_fn)
         check_same_spec(algorithm.spec, description.spec, folder)
         algorithm._unfinished = restore_run(algorithm._run, checkpoint, read_records(folder))
         algorithm._folder = folder if resume else None
@@ -283,9 +293,9 @@ class Algorithm(abc.ABC):
             run.logbook = Logbook(self._folder, keep=run.logbook.records)
             run.folder = self._folder
         if self._unfinished is None:
-            run.episodes.start(0)
+            run.episodes.start(0, 0)
         else:
-            resume_episode(run.episodes, self._unfinished)
+            resume_episode(run.episodes, self._unfinished, run.env_step)
         self._begun = True
 
     def close(self) -> None:
@@ -293,15 +303,3 @@ class Algorithm(abc.ABC):
         self._evaluator.close()
         self._run.logbook.close()
         self._env.close()
-
-
-def _placed(settings: dict[str, Any], seed: int | None, own: str) -> dict[str, Any]:
-    """Keyword settings where they belong: the run's own at the top, the rest in the section `own`."""
-    shared = set(RunConfig.__dataclass_fields__) - {section(algo) for algo in ALGOS}
-    top = {name: value for name, value in settings.items() if name in shared}
-    inner = {name: value for name, value in settings.items() if name not in top}
-    if "env_id" in top or "algo" in top:
-        raise ConfigError("env_id and algo are not settings here: the environment is the first argument.")
-    if seed is not None:
-        top["seed"] = seed
-    return {**top, own: inner} if inner else top

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mbpo.agents.base import Agent
+from mbpo.agents.dyna_q import DynaQAgent
 from mbpo.agents.mbpo import MBPOAgent
 from mbpo.agents.pets import PETSAgent
 from mbpo.agents.sac_agent import SACAgent
@@ -21,7 +22,7 @@ class MBPO(Algorithm):
     def _make_agent(self) -> Agent[Any]:
         assert self._termination_fn is not None
         split_key = stream_key(self.config.seed, Stream.SPLIT)
-        return MBPOAgent(self.spec, self.config.mbpo, self._termination_fn, split_key)
+        return MBPOAgent(self.spec, self.config.mbpo, self._termination_fn, split_key, self._reward_fn)
 
 
 class SAC(Algorithm):
@@ -42,10 +43,20 @@ class PETS(Algorithm):
     def _make_agent(self) -> Agent[Any]:
         assert self._termination_fn is not None
         split_key = stream_key(self.config.seed, Stream.SPLIT)
-        return PETSAgent(self.spec, self.config.pets, self._termination_fn, split_key)
+        return PETSAgent(self.spec, self.config.pets, self._termination_fn, split_key, self._reward_fn)
 
 
-ALGORITHMS: dict[str, type[Algorithm]] = {kind.algo: kind for kind in (MBPO, SAC, PETS)}
+class DynaQ(Algorithm):
+    """Tabular Dyna-Q, Dyna-Q+ and prioritized sweeping (Sutton & Barto 2018, chapter 8)."""
+
+    algo: ClassVar[Algo] = "dyna-q"
+    has_model: ClassVar[bool] = False
+
+    def _make_agent(self) -> Agent[Any]:
+        return DynaQAgent(self.spec, self.config.dyna_q)
+
+
+ALGORITHMS: dict[str, type[Algorithm]] = {kind.algo: kind for kind in (MBPO, SAC, PETS, DynaQ)}
 
 
 def load(folder: Path, *, resume: bool = False) -> Algorithm:

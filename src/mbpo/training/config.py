@@ -10,13 +10,16 @@ from annotated_types import Ge, Lt
 from pydantic import TypeAdapter, ValidationError
 
 from mbpo.agents.config import MBPOConfig
+from mbpo.agents.dyna_q import DynaQConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.agents.settings import PositiveInt, explain, setting_names, settings
 from mbpo.errors import ConfigError
 
-Algo = Literal["mbpo", "sac", "pets"]
+Algo = Literal["mbpo", "sac", "pets", "dyna-q"]
 ALGOS: tuple[str, ...] = get_args(Algo)
+TABULAR_ALGOS = ("dyna-q",)
+"""Those for `Discrete` observations and actions; the others are for `Box` ones."""
 
 
 @settings
@@ -35,12 +38,19 @@ class RunConfig:
     """Environment steps between evaluations with the mean action."""
     eval_episodes: PositiveInt = 10
     """Episodes per evaluation during training."""
+    eval_max_steps: PositiveInt = 10_000
+    """Steps after which an evaluation episode is cut. For tasks that may never end: a time limit of
+    the environment's own should come first, since what follows the cut does not count."""
     termination: str = "auto"
     """The task's termination rule: `auto` (the known rule of a known task), `never`, or
     `module:function` with `(obs, action, next_obs) -> terminated` on batches."""
+    reward: str = "learned"
+    """The reward that the model imagines: `learned` with the dynamics, or the task's own as
+    `module:function` with `(obs, action, next_obs) -> reward` on batches."""
     mbpo: MBPOConfig = field(default_factory=MBPOConfig)
     sac: SACAgentConfig = field(default_factory=SACAgentConfig)
     pets: PETSConfig = field(default_factory=PETSConfig)
+    dyna_q: DynaQConfig = field(default_factory=DynaQConfig)
     """Settings of each algorithm; only those of `algo` count, and only they are written down."""
 
     @property
@@ -94,3 +104,19 @@ def merge(base: RunConfig, overrides: Mapping[str, Any], *, where: str) -> RunCo
         return result
 
     return from_dict(merged(to_dict(base), overrides), where=where)
+
+
+def place(settings: Mapping[str, Any], seed: int | None, own: str) -> dict[str, Any]:
+    """Keyword settings where they belong: the run's own at the top, the rest in the section `own`.
+
+    Raises:
+        ConfigError: The environment or the algorithm are among them.
+    """
+    shared = set(RunConfig.__dataclass_fields__) - {section(algo) for algo in ALGOS}
+    top = {name: value for name, value in settings.items() if name in shared}
+    inner = {name: value for name, value in settings.items() if name not in top}
+    if "env_id" in top or "algo" in top:
+        raise ConfigError("env_id and algo are not settings here: the environment is the first argument.")
+    if seed is not None:
+        top["seed"] = seed
+    return {**top, own: inner} if inner else top

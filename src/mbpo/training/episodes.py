@@ -11,7 +11,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from mbpo.envs.spec import flatten_obs, shape_action
+from mbpo.envs.make import set_env_step
+from mbpo.envs.spec import read_obs, shape_action
 from mbpo.errors import EnvironmentFault
 from mbpo.training.seeding import Stream, episode_seed
 from mbpo.types import Transition
@@ -44,10 +45,11 @@ class Episodes:
         self.log = EpisodeLog()
         self.obs = NO_OBS
 
-    def start(self, index: int) -> None:
-        """Reset for episode `index`."""
+    def start(self, index: int, env_step: int) -> None:
+        """Reset for episode `index`, which begins after `env_step` steps of training."""
         self.log = EpisodeLog(index)
         seed = episode_seed(self._seed, Stream.TRAINING_EPISODE, index)
+        set_env_step(self._env, env_step)
         try:
             obs, _ = self._env.reset(seed=seed)
         except Exception as error:
@@ -78,14 +80,14 @@ class Episodes:
         self.log.actions.append(action)
         return transition, bool(terminated or truncated)
 
-    def repeat(self, index: int, actions: np.ndarray, expected_obs: np.ndarray) -> bool:
-        """Return to the middle of episode `index` by repeating its actions.
+    def repeat(self, index: int, actions: np.ndarray, expected_obs: np.ndarray, env_step: int) -> bool:
+        """Return to the middle of episode `index`, at `env_step`, by repeating its actions.
 
         Returns:
             Whether the environment came back to `expected_obs` to the last bit. If not, it is
             not a function of its reset seed, and the interrupted episode cannot be continued.
         """
-        self.start(index)
+        self.start(index, env_step - len(actions))
         for action in actions:
             _, over = self.step(action)
             if over:
@@ -94,9 +96,9 @@ class Episodes:
 
     def _checked_obs(self, obs: Any) -> np.ndarray:
         try:
-            flat = flatten_obs(obs)
+            flat = read_obs(self._env, obs)
         except (TypeError, ValueError) as error:
-            raise self._fault(f"it returned an observation that is no array of numbers ({error})") from error
+            raise self._fault(f"it returned an observation that cannot be read ({error})") from error
         if flat.size != self._obs_dim:
             raise self._fault(f"it returned an observation of {flat.size} numbers instead of {self._obs_dim}")
         bad = np.flatnonzero(~np.isfinite(flat))

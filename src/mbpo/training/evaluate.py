@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from mbpo.agents.base import Memory
-from mbpo.envs.make import EnvSource
-from mbpo.envs.spec import flatten_obs, shape_action
+from mbpo.envs.make import EnvSource, set_env_step
+from mbpo.envs.spec import read_obs, shape_action
 from mbpo.errors import EnvironmentFault
 from mbpo.training.seeding import Stream, episode_seed
 
@@ -29,6 +29,8 @@ class Evaluation:
 
     returns: np.ndarray
     lengths: np.ndarray
+    cut: int = 0
+    """Episodes that had not ended after the longest time allowed; their returns stop there."""
 
     @property
     def mean(self) -> float:
@@ -47,9 +49,13 @@ class Evaluation:
 class Evaluator:
     """Keeps its environments between evaluations."""
 
-    def __init__(self, source: EnvSource, seed: int) -> None:
+    def __init__(self, source: EnvSource, seed: int, max_steps: int) -> None:
+        """Args:
+        max_steps: Where an episode that has not ended is cut.
+        """
         self._source = source
         self._seed = seed
+        self._max_steps = max_steps
         self._envs: list = []
 
     def run(
@@ -82,7 +88,7 @@ class Evaluator:
         returns, lengths = np.zeros(episodes), np.zeros(episodes, int)
         current = list(range(width))
         obs = np.stack([self._reset(slot, episode, at_step) for slot, episode in enumerate(current)])
-        waiting = width
+        waiting, cut = width, 0
         active, memory = set(range(width)), fresh
         while active:
             actions, memory = policy(obs, memory)
@@ -93,23 +99,27 @@ class Evaluator:
                 lengths[episode] += 1
                 if not np.isfinite(returns[episode]):
                     raise EnvironmentFault(f"{self._source.name} returned the reward {reward} during an evaluation.")
-                obs[slot] = flatten_obs(next_obs)
+                obs[slot] = read_obs(env, next_obs)
                 if not np.isfinite(obs[slot]).all():
                     raise EnvironmentFault(
                         f"{self._source.name} returned an observation that is not finite during an evaluation."
                     )
-                if terminated or truncated:
+                over = bool(terminated or truncated)
+                if not over and lengths[episode] >= self._max_steps:
+                    over, cut = True, cut + 1
+                if over:
                     if waiting < episodes:
                         current[slot], waiting = waiting, waiting + 1
                         obs[slot] = self._reset(slot, current[slot], at_step)
                         memory = jax.tree.map(lambda now, new, i=slot: now.at[i].set(new[i]), memory, fresh)
                     else:
                         active.remove(slot)
-        return Evaluation(returns, lengths)
+        return Evaluation(returns, lengths, cut)
 
     def _reset(self, slot: int, episode: int, at_step: int) -> np.ndarray:
         seed = episode_seed(self._seed, Stream.EVALUATION_EPISODE, at_step, episode)
-        return flatten_obs(self._envs[slot].reset(seed=seed)[0])
+        set_env_step(self._envs[slot], at_step)
+        return read_obs(self._envs[slot], self._envs[slot].reset(seed=seed)[0])
 
     def close(self) -> None:
         for env in self._envs:

@@ -74,14 +74,14 @@ class Run(Generic[State]):
         run_key = stream_key(self.seed, Stream.STEP)
         started = time.monotonic() - self.wall_time
         if not self.episodes.obs.size:  # The last one was dropped.
-            self.episodes.start(self.episodes.log.index)
+            self.episodes.start(self.episodes.log.index, self.env_step)
         while self.env_step < until:
             try:
                 over = self._step(run_key)
                 self.wall_time = time.monotonic() - started
                 keep_going = self._report(over, last=self.env_step == until, callback=callback)
                 if over:
-                    self.episodes.start(self.episodes.log.index + 1)
+                    self.episodes.start(self.episodes.log.index + 1, self.env_step)
             except EnvironmentFault:
                 # The environment failed, not the learner: what was learned so far is good.
                 self.episodes.drop()
@@ -129,6 +129,8 @@ class Run(Generic[State]):
             record["eval_return_std"] = evaluation.std
             record["eval_length_mean"] = float(evaluation.lengths.mean())
             record["eval_episodes"] = self.eval_episodes
+            if evaluation.cut:
+                record["eval_cut"] = evaluation.cut
         self.logbook.write(record)
         return callback is None or callback(dict(record)) is not False
 

@@ -92,11 +92,63 @@ PENDULUM_PETS: dict[str, Any] = {
     },
 }
 
+CLIFF_WALKING: dict[str, Any] = {
+    "steps": 3000,
+    "eval_freq": 250,
+    "eval_episodes": 1,  # Nothing in it is random.
+    "eval_max_steps": 200,  # A greedy policy may walk in circles, and nothing else ends that.
+    "dyna_q": {"planning_steps": 20, "alpha": 0.5, "gamma": 1.0},  # Every step costs 1: no discount is needed.
+}
+
+TAXI: dict[str, Any] = {
+    "steps": 20_000,
+    "eval_freq": 2000,
+    "eval_episodes": 100,
+    "dyna_q": {"planning_steps": 50, "alpha": 0.5, "gamma": 0.99},
+}
+
+FROZEN_LAKE: dict[str, Any] = {
+    "steps": 20_000,
+    "eval_freq": 2000,
+    "eval_episodes": 100,
+    # Slippery: one outcome says little, and a small step size averages many of them. Its only reward
+    # is far away and rarely found, so half of the actions explore.
+    "dyna_q": {"planning_steps": 200, "alpha": 0.05, "gamma": 0.99, "epsilon": 0.5},
+}
+
+DYNA_MAZE: dict[str, Any] = {
+    "steps": 2000,
+    "eval_freq": 100,
+    "eval_episodes": 1,
+    "eval_max_steps": 100,  # The shortest ways have 10 to 16 steps; a lost policy walks in circles.
+    "dyna_q": {"planning_steps": 50},  # Figure 8.2's largest.
+}
+
+BLOCKING_MAZE: dict[str, Any] = {
+    **DYNA_MAZE,
+    "steps": 3000,
+    # The settings of benchmarks/tabular.py; with a bonus of 0 it is Dyna-Q, which stays blocked.
+    "dyna_q": {"planning_steps": 10, "alpha": 0.5, "exploration_bonus": 1e-3},
+}
+
+SHORTCUT_MAZE: dict[str, Any] = {
+    **DYNA_MAZE,
+    "steps": 6000,
+    "dyna_q": {"planning_steps": 50, "alpha": 0.5, "exploration_bonus": 1e-3},
+}
+
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("mbpo", "Pendulum"): PENDULUM,
     ("mbpo", "InvertedPendulum"): INVERTED_PENDULUM,
     ("sac", "Pendulum"): PENDULUM_SAC,
     ("pets", "Pendulum"): PENDULUM_PETS,
+    ("dyna-q", "CliffWalking"): CLIFF_WALKING,
+    ("dyna-q", "Taxi"): TAXI,
+    ("dyna-q", "FrozenLake"): FROZEN_LAKE,
+    ("dyna-q", "FrozenLake8x8"): FROZEN_LAKE,
+    ("dyna-q", "DynaMaze"): DYNA_MAZE,
+    ("dyna-q", "BlockingMaze"): BLOCKING_MAZE,
+    ("dyna-q", "ShortcutMaze"): SHORTCUT_MAZE,
 }
 
 

@@ -13,7 +13,7 @@ from mbpo.training.episodes import Episodes
 from mbpo.training.logbook import Logbook, Record
 from mbpo.training.loop import EPISODE_ACTIONS, EPISODE_OBS, Run
 from mbpo.training.serialize import from_tensors
-from mbpo.types import Spec
+from mbpo.types import Spec, TabularSpec
 
 
 class UnfinishedEpisode(NamedTuple):
@@ -49,9 +49,9 @@ def restore_run(run: Run[Any], checkpoint: Checkpoint, records: list[Record]) ->
         raise CheckpointError(f"The progress in {checkpoint.path.parent} is damaged: {error!r}.") from error
 
 
-def resume_episode(episodes: Episodes, unfinished: UnfinishedEpisode) -> None:
-    """Return to the middle of an episode; where that is impossible, say so and begin the next."""
-    if episodes.repeat(*unfinished) or not unfinished.actions.size:
+def resume_episode(episodes: Episodes, unfinished: UnfinishedEpisode, env_step: int) -> None:
+    """Return to the middle of an episode, at `env_step`; where that is impossible, say so and begin the next."""
+    if episodes.repeat(*unfinished, env_step) or not unfinished.actions.size:
         return
     warnings.warn(
         f"Episode {unfinished.episode} was under way when the run stopped, and repeating its {len(unfinished.actions)} "
@@ -59,20 +59,22 @@ def resume_episode(episodes: Episodes, unfinished: UnfinishedEpisode) -> None:
         "the episode taught is kept, and the next one begins; the run is not bit for bit the uninterrupted one.",
         stacklevel=2,
     )
-    episodes.start(unfinished.episode + 1)
+    episodes.start(unfinished.episode + 1, env_step)
 
 
-def check_same_spec(found: Spec, saved: Spec, folder: Path) -> None:
-    """Refuse to go on with an environment of other dimensions or action bounds."""
-    same = found.obs_dim == saved.obs_dim and all(
-        np.array_equal(a, b) for a, b in ((found.action_low, saved.action_low), (found.action_high, saved.action_high))
-    )
-    if not same:
+def check_same_spec(found: Spec | TabularSpec, saved: Spec | TabularSpec, folder: Path) -> None:
+    """Refuse to go on with an environment of other dimensions, action bounds or numbers of states."""
+    if _in_words(found) != _in_words(saved):
         raise CheckpointError(
-            f"The run in {folder} was trained with {saved.obs_dim} observation numbers and actions between "
-            f"{saved.action_low.tolist()} and {saved.action_high.tolist()}; this environment has {found.obs_dim}, "
-            f"{found.action_low.tolist()} and {found.action_high.tolist()}."
+            f"The run in {folder} was trained with {_in_words(saved)}; this environment has {_in_words(found)}."
         )
+
+
+def _in_words(spec: Spec | TabularSpec) -> str:
+    if isinstance(spec, TabularSpec):
+        return f"{spec.num_states} states and {spec.num_actions} actions"
+    low, high = spec.action_low.tolist(), spec.action_high.tolist()
+    return f"{spec.obs_dim} observation numbers and actions between {low} and {high}"
 
 
 class _Without:

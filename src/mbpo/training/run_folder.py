@@ -6,13 +6,14 @@ import json
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mbpo.errors import RunFolderError
 from mbpo.training.checkpoint import write_whole
 from mbpo.training.config import RunConfig, from_dict, to_dict
-from mbpo.types import Spec
+from mbpo.types import Spec, TabularSpec
 
 CONFIG_FILE = "config.json"
 _PACKAGES = ("mbpo", "jax", "jaxlib", "equinox", "optax", "gymnasium", "mujoco", "numpy")
@@ -23,12 +24,12 @@ class RunDescription:
     """What `config.json` holds."""
 
     config: RunConfig
-    spec: Spec
+    spec: Spec | TabularSpec
     env_by_id: bool
     """Whether the environment can be made again from `config.env_id`."""
 
 
-def write_description(folder: Path, config: RunConfig, spec: Spec, *, env_by_id: bool) -> None:
+def write_description(folder: Path, config: RunConfig, spec: Spec | TabularSpec, *, env_by_id: bool) -> None:
     """Write `config.json`: every resolved setting, the spaces, versions and commit.
 
     Raises:
@@ -37,11 +38,7 @@ def write_description(folder: Path, config: RunConfig, spec: Spec, *, env_by_id:
     description = {
         "config": to_dict(config),
         "env_by_id": env_by_id,
-        "spec": {
-            "obs_dim": spec.obs_dim,
-            "action_low": spec.action_low.tolist(),
-            "action_high": spec.action_high.tolist(),
-        },
+        "spec": _spec_to_json(spec),
         "versions": versions(),
         "commit": commit(),
     }
@@ -71,14 +68,31 @@ def read_description(folder: Path) -> RunDescription:
     except (ValueError, RecursionError) as error:
         raise RunFolderError(f"{path} is damaged and cannot be read as JSON: {error}.") from error
     try:
-        config, spec, env_by_id = values["config"], values["spec"], bool(values["env_by_id"])
-        bounds = [np.asarray(spec[name], np.float32) for name in ("action_low", "action_high")]
-        read = Spec(int(spec["obs_dim"]), *bounds)
-        if not isinstance(config, dict) or bounds[0].ndim != 1 or bounds[0].shape != bounds[1].shape:
-            raise ValueError("the spaces do not fit together")
+        config, spec, env_by_id = values["config"], _spec_from_json(values["spec"]), bool(values["env_by_id"])
+        if not isinstance(config, dict):
+            raise ValueError("its settings are not a mapping")
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path} is not a run description of mbpo: {error}.") from error
-    return RunDescription(from_dict(config, where=str(path)), read, env_by_id)
+    return RunDescription(from_dict(config, where=str(path)), spec, env_by_id)
+
+
+def _spec_to_json(spec: Spec | TabularSpec) -> dict[str, Any]:
+    if isinstance(spec, TabularSpec):
+        return dataclasses.asdict(spec)
+    return {
+        "obs_dim": spec.obs_dim,
+        "action_low": spec.action_low.tolist(),
+        "action_high": spec.action_high.tolist(),
+    }
+
+
+def _spec_from_json(values: dict[str, Any]) -> Spec | TabularSpec:
+    if "num_states" in values:
+        return TabularSpec(int(values["num_states"]), int(values["num_actions"]))
+    low, high = (np.asarray(values[name], np.float32) for name in ("action_low", "action_high"))
+    if low.ndim != 1 or low.shape != high.shape:
+        raise ValueError("the spaces do not fit together")
+    return Spec(int(values["obs_dim"]), low, high)
 
 
 def check_unused(folder: Path) -> None:
@@ -114,15 +128,16 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """The commit this package's source is at (`+` appended if edited), or None outside a checkout."""
+    here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
-        here = Path(__file__).resolve().parent
         done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
         if git("ls-files", "--error-unmatch", Path(__file__).name) == "":
             return None  # Inside some other project's checkout.
-        return (git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")) or None
+        edited = git("status", "--porcelain", "--", str(here.parent)) != ""
+        return (git("rev-parse", "HEAD") + "+" * edited) or None
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,0 +1,39 @@
+"""Which algorithm can learn in which spaces, said before anything is trained."""
+
+from typing import Any
+
+import gymnasium
+
+from mbpo.envs.spec import spec_of, tabular_spec_of
+from mbpo.errors import UnsupportedEnvironment
+from mbpo.training.config import ALGOS, TABULAR_ALGOS
+from mbpo.types import Spec, TabularSpec
+
+
+def spec_for(env: gymnasium.Env[Any, Any], algo: str) -> Spec | TabularSpec:
+    """What an algorithm has to know of an environment.
+
+    Raises:
+        UnsupportedEnvironment: It cannot learn in these spaces; the algorithms that can are named.
+    """
+    try:
+        return _read(env, algo)
+    except UnsupportedEnvironment as error:
+        able = [other for other in ALGOS if _can(env, other)]
+        if able:
+            hint = f"Able to learn in it as it is: {', '.join(f'--algo {other}' for other in able)}."
+        else:
+            hint = f"None of {', '.join(ALGOS)} can learn in it as it is."
+        raise UnsupportedEnvironment(f"{error} {hint}") from error
+
+
+def _read(env: gymnasium.Env[Any, Any], algo: str) -> Spec | TabularSpec:
+    return tabular_spec_of(env, algo) if algo in TABULAR_ALGOS else spec_of(env, algo)
+
+
+def _can(env: gymnasium.Env[Any, Any], algo: str) -> bool:
+    try:
+        _read(env, algo)
+    except UnsupportedEnvironment:
+        return False
+    return True
