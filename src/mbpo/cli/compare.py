@@ -117,9 +117,12 @@ def report(comparison: Comparison) -> None:
 def _read(argv: list[str]) -> tuple[CompareArguments, dict[str, Entry]]:
     """The arguments, and every setting of each algorithm asked for, validated."""
     algos = _algos(argv)
-    # Read twice: first to learn which environment, whose presets then give the defaults.
-    env_id = parse(_arguments("", algos), argv, prog=PROG).env_id
-    arguments = parse(_arguments(env_id, algos), argv, prog=PROG)
+    # The environment's presets are the defaults, so where it does not come first, read twice.
+    guess = argv[0] if argv and not argv[0].startswith("-") else ""
+    arguments = parse(_arguments(guess, algos), argv, prog=PROG)
+    env_id = arguments.env_id
+    if env_id != guess:
+        arguments = parse(_arguments(env_id, algos), argv, prog=PROG)
     if not algos:
         raise ConfigError(f"Name at least one algorithm after --algos. There are: {', '.join(ALGOS)}.")
     if arguments.seeds < 1:

@@ -228,6 +228,8 @@ def _last_words(log: Path, start: int, code: int) -> str:
     how = f"it ended with status {code}"
     if code < 0:
         how = f"it was ended by {signal.Signals(-code).name}"
+        if -code == signal.SIGKILL:
+            how += ", as happens where memory runs out"
     with contextlib.suppress(OSError), log.open("rb") as file:
         file.seek(start)
         text = file.read().decode(errors="replace")

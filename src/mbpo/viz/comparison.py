@@ -123,7 +123,8 @@ def plot_comparison(curves: Sequence[AlgoCurve], env_id: str, out: Path) -> Path
     for number, curve in enumerate(curves):
         _draw(axes, curve, COLOURS[number % len(COLOURS)])
     axes.set(xlabel="real environment steps", ylabel="evaluation return")
-    axes.set_title(f"{env_id}: interquartile mean over seeds, 95 % bootstrap band", fontsize=11)
+    band = ", 95 % bootstrap band" if any(curve.seeds > 1 for curve in curves) else ""
+    axes.set_title(f"{env_id}: interquartile mean over seeds{band}", fontsize=11)
     lengths = [curve.steps[-1] for curve in curves]
     if max(lengths) >= LOG_RATIO * min(lengths):
         axes.set(xscale="log", xlabel="real environment steps (log scale)")
