@@ -44,6 +44,7 @@ class FakeRunner(Runner):
         for job in jobs:
             on_event(Event("started", job))
             if job.name == self._stop_at:
+                on_event(Event("stopping", job))
                 on_event(Event("ended", job, Outcome(130, "stopped", 2.0, stopped=True)))
                 raise Interrupted("SIGINT")
             on_event(Event("running", job))

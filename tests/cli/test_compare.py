@@ -142,6 +142,7 @@ def test_when_every_seed_fails(run, place):
 def test_stopped(run, place):
     status, out = run(*ASK, runner=FakeRunner(stop_at="sac seed 1"))
     assert status == 130
+    assert out.count("stopping: the runs under way are saved first") == 1
     assert "sac seed 1 stopped at step 0, 2 s" in out
     assert out.endswith("\nStopped by SIGINT. To go on, give the same command again.\n")
     assert (place / "runs" / "compare" / "Short-v0" / "curves.png").exists()  # Of what there is.
@@ -176,7 +177,7 @@ def test_on_a_terminal_runs_have_bars(run, monkeypatch):
 def test_a_run_gets_exactly_the_settings_asked_for(algo):
     for env_id in ("Pendulum-v1", "Task-v0"):
         base = preset(env_id, algo)
-        settings = {"random_steps": 17}
+        settings = {"random_steps": 17} if hasattr(base.chosen, "random_steps") else {}
         if hasattr(base.chosen, "sac"):
             settings["sac"] = {"hidden_sizes": [8, 9], "target_entropy": -1.5e-5, "critic_layer_norm": True}
         given = {"eval_freq": 7, "eval_episodes": 3, "termination": "never", "steps": 5, section(algo): settings}

@@ -178,6 +178,7 @@ def test_asked_to_stop_once_all_save_and_end(job, started, number):
     with pytest.raises(Interrupted, match=signal.Signals(number).name):
         LocalRunner(2).run(jobs, seen)
     assert [j.log.read_text() for j in jobs[:2]] == ["up\nsaved\n"] * 2  # Told once.
+    assert seen.of("stopping") == ["a", "b"]
     assert sorted(seen.of("ended")) == ["a", "b"]
     assert seen.of("started") == ["a", "b"]  # The third never began.
     assert all(gone(process.pid) for process in started)

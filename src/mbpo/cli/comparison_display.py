@@ -39,6 +39,7 @@ class ComparisonDisplay:
         """
         self._bars, self._watched = bars, watched
         self._done, self._total = done, total
+        self._stopping = False
         self._tasks: dict[str, TaskID] = {}
         self._next_refresh: dict[str, float] = {}
         self._overall = bars.add_task("all runs", total=total, completed=done, figures="") if bars else None
@@ -50,6 +51,10 @@ class ComparisonDisplay:
             self._start(event.job, watched)
         elif event.kind == "running":
             self._move(event.job, watched)
+        elif event.kind == "stopping":
+            if not self._stopping:
+                self._print("stopping: the runs under way are saved first; asking again ends them at once")
+            self._stopping = True
         elif event.outcome is not None:
             self._end(event.job, watched, event.outcome)
 

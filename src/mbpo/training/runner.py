@@ -59,9 +59,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Event:
-    """Something to show: a job started, is still running (several times a second), or ended."""
+    """Something to show: a job started, is still running (several times a second), was asked to stop, or ended."""
 
-    kind: Literal["started", "running", "ended"]
+    kind: Literal["started", "running", "stopping", "ended"]
     job: Job
     outcome: Outcome | None = None
     """Of a job that ended."""
@@ -131,6 +131,8 @@ class LocalRunner(Runner):
                         told = True
                         waiting.clear()
                         _signal(running, signal.SIGTERM)
+                        for process in running:
+                            on_event(Event("stopping", process.job))
                     while free and waiting:
                         job = waiting.popleft()
                         try:
