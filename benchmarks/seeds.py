@@ -14,35 +14,17 @@ import argparse
 import csv
 import json
 import os
-import queue
 import shutil
 import statistics
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mbpo.training.comparison import train_command
 from mbpo.training.logbook import read_records
 from mbpo.training.run_folder import commit, versions
+from mbpo.training.runner import Event, Job, LocalRunner
+from mbpo.training.signals import Interrupted
 from mbpo.viz.curves import plot_curves
-
-
-def train(env_id: str, seed: int, steps: int, folder: Path, core: int, options: list[str]) -> str | None:
-    """Train or go on with one seed on one core; what went wrong, or None."""
-    command = [sys.executable, "-m", "mbpo.cli.main", "train"]
-    if (folder / "checkpoint" / "manifest.json").exists():
-        progress = json.loads((folder / "checkpoint" / "manifest.json").read_text())["progress"]
-        if progress["env_step"] >= steps:
-            return None
-        command += ["--resume", str(folder)]
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        command += [env_id, "--seed", str(seed), "--out", str(folder), *options]
-    command += ["--steps", str(steps), "--final-episodes", "0"]
-    pin = (lambda: os.sched_setaffinity(0, {core})) if hasattr(os, "sched_setaffinity") else None
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=pin)
-    return None if done.returncode == 0 else done.stderr.strip()[-500:]
 
 
 def summarise(folders: dict[int, Path], out: Path) -> list[dict[str, float]]:
@@ -82,22 +64,27 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks"), help="where the runs themselves go")
     known, options = parser.parse_known_args()
     folders = {seed: known.work / known.out.name / f"seed-{seed:02d}" for seed in range(known.seeds)}
-    cores: queue.Queue[int] = queue.Queue()
-    for core in range(os.cpu_count() or 1):
-        cores.put(core)
+    failures: dict[int, str | None] = dict.fromkeys(folders)
+    jobs: dict[str, Job] = {}
+    for seed, folder in folders.items():
+        command = train_command(folder, known.steps, [known.env_id, "--seed", str(seed), *options])
+        if command is None:
+            print(f"seed {seed}: done (0 s)", flush=True)
+        else:
+            jobs[str(seed)] = Job(str(seed), command, folder.with_suffix(".log"))
 
-    def run(seed: int) -> str | None:
-        core = cores.get()
-        started = time.monotonic()
-        try:
-            wrong = train(known.env_id, seed, known.steps, folders[seed], core, options)
-        finally:
-            cores.put(core)
-        print(f"seed {seed}: {wrong or 'done'} ({time.monotonic() - started:.0f} s)", flush=True)
-        return wrong
+    def show(event: Event) -> None:
+        if event.outcome is not None:
+            failures[int(event.job.name)] = None if event.outcome.ok else event.outcome.message
+            print(
+                f"seed {event.job.name}: {event.outcome.message or 'done'} ({event.outcome.seconds:.0f} s)", flush=True
+            )
 
-    with ThreadPoolExecutor(cores.qsize()) as pool:
-        failures = dict(zip(folders, pool.map(run, folders), strict=True))
+    try:
+        LocalRunner().run(list(jobs.values()), show)
+    except Interrupted as stop:
+        print(f"Stopped by {stop}. To go on, give the same command again.")
+        return 130
     finished = {seed: folder for seed, folder in folders.items() if failures[seed] is None}
     if not finished:
         return 1

@@ -13,7 +13,7 @@ from tiny_tasks import one_paragraph
 
 import mbpo
 from mbpo.errors import CheckpointError, TrainingError
-from mbpo.training.checkpoint import MANIFEST, read_checkpoint, write_checkpoint, write_whole
+from mbpo.training.checkpoint import MANIFEST, read_checkpoint, saved_step, write_checkpoint, write_whole
 
 ARRAYS = {"weights": np.arange(6, dtype=np.float32).reshape(2, 3), "done": np.array([True, False]), "step": np.int32(4)}
 
@@ -294,3 +294,15 @@ def test_nothing_in_the_package_can_execute_a_file():
                 names = {called, *(keyword.arg or "" for keyword in node.keywords)}
                 assert owner not in ("np.load", "numpy.load", "jnp.load"), f"{file}: {owner}"
             assert not names & (EXECUTES_WHAT_IT_READS | FUNCTIONS), f"{file}: {names}"
+
+
+def test_saved_step(tmp_path):
+    assert saved_step(tmp_path) is None
+    write(tmp_path, 40)
+    assert saved_step(tmp_path) == 40
+    edit_manifest(tmp_path, progress={})
+    with pytest.raises(CheckpointError, match="env_step"):
+        saved_step(tmp_path)
+    (tmp_path / MANIFEST).write_text("{")
+    with pytest.raises(CheckpointError, match="damaged"):
+        saved_step(tmp_path)

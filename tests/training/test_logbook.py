@@ -12,7 +12,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tiny_tasks import one_paragraph
 
 from mbpo.errors import RunFolderError, TrainingError
-from mbpo.training.logbook import METRICS_FILE, Logbook, read_records
+from mbpo.training import logbook
+from mbpo.training.logbook import METRICS_FILE, Logbook, read_latest, read_records
 
 RECORDS = [{"env_step": 10, "alpha": 0.5}, {"env_step": 20, "alpha": 0.25, "note": "ö"}]
 
@@ -176,3 +177,20 @@ def test_tensorboard_hides_the_steps_that_are_repeated(tmp_path):
     write(tmp_path, [], keep=RECORDS[:1]).close()
     begins = [event for event in events(tmp_path) if event.session_log.status == SessionLog.START]
     assert [event.step for event in begins] == [0, 11]
+
+
+def test_the_latest_figures_of_a_run_under_way(tmp_path):
+    assert read_latest(tmp_path) == {}
+    lines = [{"env_step": 10, "return": -5.0}, {"env_step": 20, "loss": 1.0}]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / METRICS_FILE).write_text(text + '{"env_step": 3')  # The last one is still being written.
+    assert read_latest(tmp_path) == {"env_step": 20, "return": -5.0, "loss": 1.0}
+
+
+def test_the_latest_figures_come_from_the_end_of_a_long_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(logbook, "TAIL_BYTES", 30)
+    lines = [json.dumps({"env_step": step, f"only_at_{step}": 1}) for step in range(10)]
+    (tmp_path / METRICS_FILE).write_text("\n".join(lines) + "\n")
+    assert read_latest(tmp_path) == {}  # Not one whole line of 34 bytes.
+    monkeypatch.setattr(logbook, "TAIL_BYTES", 75)
+    assert read_latest(tmp_path) == {"env_step": 9, "only_at_8": 1, "only_at_9": 1}

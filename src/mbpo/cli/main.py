@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train an agent, or go on with a run",
     "eval": "measure how good a trained policy is",
     "plot": "draw learning curves of one run or several",
+    "compare": "train several algorithms on one task with many seeds, and draw them together",
 }
 
 

@@ -110,6 +110,20 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(path, manifest["progress"], shapes)
 
 
+def saved_step(folder: Path) -> int | None:
+    """Environment steps taken at the folder's checkpoint, as its manifest says; None without one.
+
+    Raises:
+        CheckpointError: The manifest is damaged or not one of this package's.
+    """
+    if not (folder / MANIFEST).exists():
+        return None
+    step = _read_manifest(folder)["progress"].get("env_step")
+    if not isinstance(step, int):
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: 'env_step' is missing or of the wrong kind.")
+    return step
+
+
 def write_whole(path: Path, payload: bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old contents or the new, never less."""
     temporary = path.with_name(path.name + ".tmp")

@@ -7,6 +7,7 @@ checkpoint, since those steps are repeated, so the file reads as if nothing had 
 import contextlib
 import json
 import math
+import os
 import socket
 import struct
 import time
@@ -18,6 +19,8 @@ from mbpo.errors import RunFolderError, TrainingError
 from mbpo.training.checkpoint import write_whole
 
 METRICS_FILE = "metrics.jsonl"
+TAIL_BYTES = 65_536
+"""What `read_latest` reads: the last hundred records or so."""
 Record = dict[str, Any]
 
 
@@ -50,6 +53,25 @@ def read_records(folder: Path) -> list[Record]:
             raise RunFolderError(f"Line {number} of {path} is not a record.")
         records.append(record)
     return records
+
+
+def read_latest(folder: Path) -> Record:
+    """The newest value of every name in the last records of a run, which may be under way.
+
+    Reads the file's end only, so that it can be asked often. Empty if nothing is recorded yet.
+    """
+    try:
+        with (folder / METRICS_FILE).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return {}
+    latest: Record = {}
+    for line in lines:
+        with contextlib.suppress(ValueError):  # Cut by where we began, or not yet written whole.
+            record = json.loads(line)
+            latest.update(record if isinstance(record, dict) else {})
+    return latest
 
 
 class Logbook:

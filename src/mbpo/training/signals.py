@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run at the next environment step, with everything saved.
+"""Ctrl-C, SIGTERM and a closed terminal end a run at the next environment step, with everything saved.
 
 A second Ctrl-C ends it at once.
 """
@@ -23,7 +23,10 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request; outside the main thread, change nothing."""
+    """Turn SIGINT, SIGTERM and SIGHUP into a request; outside the main thread, change nothing.
+
+    SIGHUP stays ignored where it is, under nohup.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
@@ -34,7 +37,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.signal_name = signal.Signals(number).name
 
-    handled = (signal.SIGINT, signal.SIGTERM)
+    handled = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handled.append(signal.SIGHUP)
     before = {number: signal.signal(number, handle) for number in handled}
     try:
         yield request
