@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", *(f"docs/algorithms/{name}.md" for name in ("mbpo", "sac", "pets", "dyna_q")))
+PAGES = ("README.md", "docs/theory.md", *(f"docs/algorithms/{name}.md" for name in ("mbpo", "sac", "pets", "dyna_q")))
 
 
 def rows(path: Path) -> list[dict[str, float]]:
@@ -78,6 +78,29 @@ def tabular_speed() -> str:
     return "\n".join(lines)
 
 
+def bounds() -> str:
+    """Each return bound on random worlds."""
+    lines = ["| bound | k | worlds | violations | largest ratio | median ratio |", "|---|---|---|---|---|---|"]
+    with (RESULTS / "theory" / "bounds.csv").open() as file:
+        for row in csv.DictReader(file):
+            lines.append("| {bound} | {k} | {worlds} | {violations} | {largest_ratio} | {median_ratio} |".format(**row))
+    return "\n".join(lines)
+
+
+def made_worlds() -> str:
+    """The return bounds in worlds made to reach them, or to break a wrong one."""
+    lines = ["| world | γ | bound | k | lost | allowed | ratio |", "|---|---|---|---|---|---|---|"]
+    with (RESULTS / "theory" / "made.csv").open() as file:
+        for row in csv.DictReader(file):
+            wrong_one = row["bound"] == "4.3 with ε_m"
+            if wrong_one != row["world"].startswith("unseen") or row["k"] not in ("", "1", "5", "20", "100"):
+                continue
+            lost, allowed = float(row["lost"]), float(row["allowed"])
+            cells = (row["world"], row["gamma"], row["bound"], row["k"], f"{lost:.3g}", f"{allowed:.3g}")
+            lines.append(f"| {' | '.join(cells)} | {lost / allowed:.2f} |")
+    return "\n".join(lines)
+
+
 TABLES = {
     "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),
     "inverted_pendulum": lambda: learning_curve("inverted_pendulum", (500, 1000, 2000, 3000)),
@@ -85,6 +108,8 @@ TABLES = {
     "pendulum_sac": lambda: learning_curve("pendulum_sac", (1000, 2000, 3000, 4000, 5000)),
     "tabular": tabular,
     "tabular_speed": tabular_speed,
+    "bounds": bounds,
+    "made_worlds": made_worlds,
     "regret": regret,
     "optimum": optimum,
     "wall_clock": wall_clock,
