@@ -168,11 +168,13 @@ def draw(rows: list[dict], curves: dict[tuple[str, float, int], np.ndarray], out
             )
             line[1].plot(level, [row["gain"] for row in chosen], marker=".", label=f"n = {steps}")
         for (of, level, steps), off_by in curves.items():
-            if of == kind and steps == DATA[1]:
+            if of == kind and steps == DATA[-1]:
                 line[2].plot(off_by / off_by[0], label=f"{level:g}")
         line[0].set(title=kind, xlabel="randomness", ylabel="slope dε_m′/dε_π")
         line[1].set(xlabel="randomness", ylabel="share of the error removed\nby the best k", ylim=(0, 1))
-        line[2].set(xlabel="k", ylabel="|η − η_branch|, in units of k = 0", title=f"n = {DATA[1]}, by randomness")
+        line[2].set(
+            xlabel="k", ylabel="|η − η_branch|, in units of k = 0", title=f"n = {DATA[-1]}, by randomness", yscale="log"
+        )
         for axes in line:
             axes.legend(frameon=False, fontsize=8)
             axes.spines[["top", "right"]].set_visible(False)
