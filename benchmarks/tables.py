@@ -101,6 +101,17 @@ def made_worlds() -> str:
     return "\n".join(lines)
 
 
+def stochastic_worlds() -> str:
+    """Slope and use of branched rollouts against a world's randomness."""
+    lines = ["| world | randomness | n | ε_m′ at no shift | slope | best k | gain | k* | picked |", "|---" * 9 + "|"]
+    row_format = "| {world} | {randomness} | {steps} | {error} | {slope} ± {slope_standard_error} | {best_k} | {gain} "
+    with (RESULTS / "stochastic_worlds" / "worlds.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["steps"] != "1000":
+                lines.append((row_format + "| {k_star} | {chosen} |").format(**row))
+    return "\n".join(lines)
+
+
 TABLES = {
     "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),
     "inverted_pendulum": lambda: learning_curve("inverted_pendulum", (500, 1000, 2000, 3000)),
@@ -110,6 +121,7 @@ TABLES = {
     "tabular_speed": tabular_speed,
     "bounds": bounds,
     "made_worlds": made_worlds,
+    "stochastic_worlds": stochastic_worlds,
     "regret": regret,
     "optimum": optimum,
     "wall_clock": wall_clock,
