@@ -341,9 +341,9 @@ def test_the_setting_reaches_the_update():
     after = {}
     for pooling in ("min", "mean"):
         config = SACConfig(hidden_sizes=(8,), critic_pooling=pooling)
-        state, _ = sac_update(
-            init_sac(spec, config, jax.random.key(1)), batch, jax.random.key(2), spec=spec, config=config
-        )
+        state = init_sac(spec, config, jax.random.key(1))
+        for step in range(3):  # Adam's first step is its rate in every weight, whatever the gradient's size.
+            state, _ = UPDATE(state, batch, jax.random.key(step), spec=spec, config=config)
         after[pooling] = state.params
     for part in ("actor", "critics"):
         one, other = (jax.tree.leaves(getattr(after[pooling], part)) for pooling in ("min", "mean"))
