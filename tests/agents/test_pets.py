@@ -142,6 +142,19 @@ def test_every_planner_and_propagation_plans_for_a_known_reward(planner, propaga
     np.testing.assert_allclose(actions, 2.0, atol=0.4)
 
 
+def test_the_tail_is_part_of_what_is_planned_for():
+    def aim(obs, action, next_obs):
+        return -((action[:, 0] - 2.0) ** 2)
+
+    def plan(tail_steps, temperature):
+        agent = make_agent(aim, planner="mppi", horizon=1, tail_steps=tail_steps, temperature=temperature)
+        return agent.sample(agent.init(KEY), jnp.zeros((1, 1)), KEY)
+
+    # One step that is paid four times over, at four times the temperature, weighs the same.
+    np.testing.assert_allclose(plan(3.0, 4.0), plan(0.0, 1.0), rtol=1e-5)
+    assert not np.allclose(plan(3.0, 1.0), plan(0.0, 1.0), rtol=1e-3)
+
+
 def test_it_learns_the_point_mass():
     settings = {
         "random_steps": 60,
@@ -176,6 +189,8 @@ def test_settings_that_cannot_be_are_told():
         ({"alpha": 1.0}, "alpha"),
         ({"population_decay": 0.9}, "population_decay"),
         ({"temperature": 0.0}, "temperature"),
+        ({"fresh_share": 1.0}, "fresh_share"),
+        ({"tail_steps": -1.0}, "tail_steps"),
         ({"num_particles": 3}, r"num_particles \(3\) must be at most 2 or a multiple of it"),
         ({"random_steps": 65}, r"replay_capacity \(64\) must hold at least random_steps \(65\)"),
         ({"populaton": 10}, "Did you mean 'population'"),

@@ -46,6 +46,28 @@ def test_a_plan_is_the_weighted_mean_of_what_was_sampled():
     np.testing.assert_allclose(plan, (np.asarray(weights)[:, None, None] * actions).sum(axis=0), rtol=1e-4, atol=1e-5)
 
 
+def test_the_mean_itself_is_considered():
+    # All else is worthless, so the plan cannot move.
+    def only_the_mean(actions, key):
+        return jnp.where((actions == MIDDLE + 0.25).all(axis=(1, 2)), 0.0, -jnp.inf)
+
+    plan = mppi(only_the_mean, MIDDLE + 0.25, KEY, **SETTINGS)
+    np.testing.assert_allclose(plan, MIDDLE + 0.25)
+
+
+def test_fresh_sequences_leave_the_valley_of_the_warm_start():
+    start = jnp.broadcast_to(HIGH, (4, 2))
+
+    def two_valleys(actions, key):
+        # The better one is at the other end of the box; in between there is nothing to follow.
+        near, far = (jnp.sum((actions - end) ** 2, axis=(1, 2)) for end in (HIGH, 0.5 * LOW))
+        return jnp.maximum(-near, 10.0 - far)
+
+    search = partial(mppi, two_valleys, start, KEY, **{**SETTINGS, "noise_std": 0.1})
+    np.testing.assert_allclose(search(), start, atol=0.3)
+    np.testing.assert_allclose(search(fresh_share=0.5), np.broadcast_to(0.5 * LOW, (4, 2)), atol=0.3)
+
+
 @pytest.mark.parametrize("noise_beta", [0.0, 2.0])
 def test_the_optimum_of_a_quadratic_is_found(noise_beta):
     plan = jax.jit(partial(mppi, quadratic, **SETTINGS, noise_beta=noise_beta))(MIDDLE, KEY)

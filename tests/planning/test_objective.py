@@ -33,6 +33,24 @@ def test_returns_by_hand():
     np.testing.assert_allclose(returns, [37.0, 6.0, 5.0])
 
 
+def test_the_last_reward_goes_on_for_the_tail():
+    actions = jnp.array([[1.0, 2.0], [0.0, 0.0], [-1.0, 1.0]])[:, :, None]
+    returns = sequence_returns(adding_step, jnp.array([3.0]), actions, KEY, num_particles=4, tail_steps=2.5)
+    # The last rewards are 24, 3 and 12.
+    np.testing.assert_allclose(returns, [37.0 + 60.0, 6.0 + 7.5, 5.0 + 30.0])
+
+
+def test_an_ended_particle_has_no_tail():
+    actions = jnp.zeros((2, 5, 1))
+    run = partial(sequence_returns, countdown_step, actions=actions, key=KEY, num_particles=3, tail_steps=10.0)
+    # The reward is 2 per step: ends after step 3, with the very last one, or never.
+    np.testing.assert_allclose(run(obs=jnp.array([2.0, 3.0, 0.0])), [6.0, 6.0])
+    np.testing.assert_allclose(run(obs=jnp.array([2.0, 5.0, 0.0])), [10.0, 10.0])
+    np.testing.assert_allclose(run(obs=jnp.array([2.0, 0.0, 0.0])), [30.0, 30.0])
+    # A broken one is worth nothing at all.
+    assert (run(obs=jnp.array([2.0, 0.0, 5.0])) == -np.inf).all()
+
+
 def test_an_ended_particle_is_paid_for_the_last_step_and_no_more():
     actions = jnp.zeros((2, 5, 1))
     run = partial(sequence_returns, countdown_step, actions=actions, key=KEY, num_particles=3)

@@ -14,7 +14,7 @@
 
 There is no policy and nothing to improve: acting *is* planning. Line 3 runs every
 `model_train_freq` steps rather than after each trial, and the reward is learned with the dynamics
-unless a `reward_fn` is given, as the paper's was.
+unless a `reward_fn` is given, as the paper's was. Line 7 may add a terminal value (`tail_steps`).
 """
 
 from collections.abc import Callable
@@ -86,6 +86,10 @@ class PETSConfig:
     """iCEM: share of the elites that the next iteration considers again."""
     temperature: PositiveFloat = 1.0
     """MPPI: a sequence that earns this much less weighs e times less, in units of the return."""
+    fresh_share: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """MPPI: share of the sequences drawn over the whole box, not around the plan; the paper's is 0."""
+    tail_steps: NonNegativeFloat = 0.0
+    """The last reward of the horizon counts as if earned for so many steps more; the paper's is 0."""
     model: ModelConfig = field(default_factory=ModelConfig)
 
     @model_validator(mode="after")
@@ -220,12 +224,14 @@ class PETSAgent(Agent[PETSState]):
         config, model_step = self.config, self._model_step(ensemble, member_key)
 
         def objective(actions: Array, score_key: Key[Array, ""]) -> Array:
-            return sequence_returns(model_step, obs, actions, score_key, num_particles=config.num_particles)
+            shared = {"num_particles": config.num_particles, "tail_steps": config.tail_steps}
+            return sequence_returns(model_step, obs, actions, score_key, **shared)
 
         planners: dict[str, Callable[..., Array]] = {"cem": cem, "icem": icem, "mppi": mppi}
         own: dict[str, Any] = {"iterations": config.iterations, "population": config.population}
         if config.planner == "mppi":
             own |= {"temperature": config.temperature, "noise_std": config.initial_std}
+            own |= {"fresh_share": config.fresh_share}
         else:
             own |= {"num_elites": config.num_elites, "initial_std": config.initial_std, "alpha": config.alpha}
         if config.planner == "icem":

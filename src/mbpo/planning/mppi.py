@@ -25,10 +25,16 @@ def mppi(
     temperature: float,
     noise_std: float = 0.5,
     noise_beta: float = 2.0,
+    fresh_share: float = 0.0,
 ) -> Float[Array, "horizon act"]:
     """Plan by exponentially weighted averaging.
 
         repeat:  a_i = clip(μ + ε_i),   w_i = exp(R_i / λ) / Σ_j exp(R_j / λ),   μ ← Σ_i w_i a_i
+
+    Two additions to the paper's: ε_1 = 0, as iCEM considers its mean (Pinneri et al. 2020), so
+    that a good plan is not lost to its own noise; and a share of the sequences may be drawn over
+    the whole box rather than around μ, so that a search that begins at the last plan, in one
+    valley, can still find another.
 
     Args:
         mean: Where to begin: the last plan moved on by a step, or the middle of the box.
@@ -38,16 +44,20 @@ def mppi(
         temperature: λ, in units of the return: a sequence that earns λ less weighs e times less.
         noise_std: Deviation of ε, as a share of half the box.
         noise_beta: Colour of ε along the horizon, as in `coloured_noise`.
+        fresh_share: Share of the population drawn around the middle of the box, with half the box
+            as its deviation; the paper's is 0.
 
     Returns:
         The last μ; a weighted mean of clipped sequences lies in the box.
     """
-    std = noise_std * 0.5 * (high - low)
+    half, middle = 0.5 * (high - low), 0.5 * (high + low)
+    fresh = (jnp.arange(population) >= population - int(fresh_share * population))[:, None, None]
 
     def iterate(i, mean):  # type: ignore[no-untyped-def]
         draw_key, score_key = jax.random.split(jax.random.fold_in(key, i))
         noise = coloured_noise(draw_key, (population, *mean.shape), noise_beta)
-        actions = jnp.clip(mean + std * noise, low, high)
+        near = mean + noise_std * half * noise.at[0].set(0.0)
+        actions = jnp.clip(jnp.where(fresh, middle + half * noise, near), low, high)
         weights = return_weights(objective(actions, score_key), temperature)
         # Clipped again: the weights' rounding may push a mean of corners past the box.
         return jnp.clip(jnp.tensordot(weights, actions, axes=1), low, high)

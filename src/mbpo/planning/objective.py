@@ -29,10 +29,15 @@ def sequence_returns(
     key: Key[Array, ""],
     *,
     num_particles: int,
+    tail_steps: float = 0.0,
 ) -> Float[Array, " population"]:
     """Mean return of each action sequence over its particles, all starting at `obs`.
 
-        J(a_1 … a_H) = 1/P Σ_p Σ_t alive_{p,t} · r(s_{p,t}, a_t)
+        J(a_1 … a_H) = 1/P Σ_p [ Σ_t alive_{p,t} · r(s_{p,t}, a_t)  +  n · alive_{p,H+1} · r(s_{p,H}, a_H) ]
+
+    The second term is the simplest of terminal values (Rawlings, Mayne & Diehl 2017, *Model
+    Predictive Control*, on why a finite horizon wants one): as if the last reward were earned for
+    n = `tail_steps` steps more. Without it, what pays off after the horizon is not worth its cost.
 
     The step that ends a particle is still paid; after it the particle earns nothing. A sequence
     with a particle whose state or return is NaN or infinite is worth −∞: it left what the model
@@ -43,6 +48,7 @@ def sequence_returns(
             first particle first. A model that gives equal blocks of rows to its members (TS∞)
             so gives every sequence the same members.
         key: Consumed; step `t` uses the key folded from `t`.
+        tail_steps: n; 0 is the paper's.
 
     Returns:
         Undiscounted returns, as in the paper.
@@ -51,16 +57,22 @@ def sequence_returns(
     rows = num_particles * population
 
     def step(carry, now):  # type: ignore[no-untyped-def]
-        state, alive, total = carry
+        state, alive, total, _ = carry
         t, action = now
         out = model_step(state, jnp.tile(action, (num_particles, 1)), jax.random.fold_in(key, t))
         finite = jnp.isfinite(out.next_obs).all(axis=-1)
-        total = total + jnp.where(alive, jnp.where(finite, out.reward, jnp.nan), 0.0)
+        reward = jnp.where(alive, jnp.where(finite, out.reward, jnp.nan), 0.0)
         # A particle that ended or broke keeps a harmless state: it is still computed (static shapes).
         state = jnp.where((alive & finite)[:, None], out.next_obs, state)
-        return (state, alive & ~out.terminated, total), None
+        return (state, alive & ~out.terminated, total + reward, reward), None
 
-    start = (jnp.broadcast_to(obs, (rows, obs.shape[0])), jnp.ones((rows,), bool), jnp.zeros((rows,)))
-    (_, _, total), _ = jax.lax.scan(step, start, (jnp.arange(horizon), jnp.swapaxes(actions, 0, 1)))
+    start = (
+        jnp.broadcast_to(obs, (rows, obs.shape[0])),
+        jnp.ones((rows,), bool),
+        jnp.zeros((rows,)),
+        jnp.zeros((rows,)),
+    )
+    (_, alive, total, last), _ = jax.lax.scan(step, start, (jnp.arange(horizon), jnp.swapaxes(actions, 0, 1)))
+    total = total + tail_steps * jnp.where(alive, last, 0.0)
     returns = total.reshape(num_particles, population).mean(axis=0)
     return jnp.where(jnp.isfinite(returns), returns, -jnp.inf)

@@ -84,14 +84,28 @@ PENDULUM_PETS: dict[str, Any] = {
     "pets": {
         "random_steps": 200,
         "random_action_hold": 6,  # As for MBPO.
-        "model_train_freq": 50,
-        # Chosen in a few runs with the exact dynamics: better than CEM at so small a budget.
-        "planner": "mppi",
-        "horizon": 20,
-        "population": 40,
+        # With twice the refits, twenty epochs and a tenth held out, the worst of four seeds from 100 on
+        # loses 5 to the optimum instead of 9, for half a minute's fitting in all.
+        "model_train_freq": 25,
+        "planner": "mppi",  # Weighs by return, so a plan is not the mean of a swing left and one right.
+        # A swing from the bottom takes longer than the horizon, so a plan must be paid for where it
+        # ends. As if for a second more: with the exact dynamics the best plan of 14 steps then loses 3
+        # to the optimum, that of 20 steps without a tail 4, and a model goes astray less in 14 steps.
+        # Where both are longer it pays to put the swing off: 18 steps with this tail lose 14.
+        "horizon": 14,
+        "tail_steps": 20,
+        "fresh_share": 0.5,  # The way up is often on the other side of the last plan.
+        "population": 40,  # 60 in three iterations gain 0.3 with the exact dynamics and take twice as long.
         "num_elites": 6,
         "iterations": 2,
-        "model": {"hidden_sizes": [64, 64, 64], "learning_rate": 2e-3, "batch_size": 128, "max_epochs": 12},
+        "temperature": 0.3,  # As good as 1; 3 loses a swing now and then.
+        "model": {
+            "hidden_sizes": [64, 64, 64],
+            "learning_rate": 2e-3,
+            "batch_size": 128,
+            "max_epochs": 20,
+            "holdout_ratio": 0.1,
+        },
     },
 }
 
