@@ -33,11 +33,11 @@ def learning_curve(folder: str, steps: tuple[int, ...]) -> str:
     return "\n".join(lines)
 
 
-def regret() -> str:
+def regret(folder: str, steps: tuple[int, ...]) -> str:
     """Distance to the optimum from the same starts."""
     lines = ["| real steps | optimum from the same starts | median regret | worst regret |", "|---|---|---|---|"]
-    for row in rows(RESULTS / "pendulum" / "regret.csv"):
-        if row["env_step"] in (400, 600, 800, 1000):
+    for row in rows(RESULTS / folder / "regret.csv"):
+        if row["env_step"] in steps:
             cells = (row["env_step"], row["mean_optimum"], row["median_regret"], row["worst_regret"])
             lines.append("| {:.0f} | {:.1f} | {:.1f} | {:.1f} |".format(*cells))
     return "\n".join(lines)
@@ -112,6 +112,22 @@ def stochastic_worlds() -> str:
     return "\n".join(lines)
 
 
+def against_sb3() -> str:
+    """SAC here and stable-baselines3's: return and speed at equal settings."""
+    found = json.loads((RESULTS / "sac_against_sb3" / "summary.json").read_text())
+    score = {name: "{iqm:.1f} [{low:.1f}, {high:.1f}]".format(**band) for name, band in found["return"].items()}
+    lines = [
+        "| | here | stable-baselines3 | here against it |",
+        "|---|---|---|---|",
+        f"| return at 5000 steps | {score['mbpo']} | {score['sb3']} | {score['difference']} |",
+    ]
+    for size in ("64", "256"):
+        row = found[f"updates_per_cpu_second_{size}"]
+        ratio = "{ratio:.2f}x ({ratio_low:.2f} to {ratio_high:.2f})".format(**row)
+        lines.append(f"| updates per second of the CPU, {size} wide | {row['mbpo']:.0f} | {row['sb3']:.0f} | {ratio} |")
+    return "\n".join(lines)
+
+
 TABLES = {
     "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),
     "inverted_pendulum": lambda: learning_curve("inverted_pendulum", (500, 1000, 2000, 3000)),
@@ -122,7 +138,9 @@ TABLES = {
     "bounds": bounds,
     "made_worlds": made_worlds,
     "stochastic_worlds": stochastic_worlds,
-    "regret": regret,
+    "regret": lambda: regret("pendulum", (400, 600, 800, 1000)),
+    "sac_regret": lambda: regret("pendulum_sac", (3000, 4000, 5000)),
+    "against_sb3": against_sb3,
     "optimum": optimum,
     "wall_clock": wall_clock,
 }

@@ -321,3 +321,30 @@ def test_critics_regress_to_a_known_value():
     q = q_values(after.params.critics, jnp.zeros((1, 1)), jnp.zeros((1, 1)))
     np.testing.assert_allclose(q, 2.0, atol=0.05)
     assert float(abs(q_values(state.params.critics, jnp.zeros((1, 1)), jnp.zeros((1, 1))) - 2).min()) > 0.5
+
+
+def test_the_critics_mean_instead_of_their_minimum():
+    # Target: 1 + 0.9 · mean(5, 3) = 4.6. Actor: −mean(5, 3), with no temperature to speak of.
+    params = SACParams(constant_actor(0.3, -1.0), FIVE_AND_THREE, NO_ALPHA)
+    batch = make_batch([0.0], [1.0], [False])
+    target = partial(critic_target, params, FIVE_AND_THREE, batch, jax.random.key(0), UNIT, 0.9)
+    np.testing.assert_allclose(target("mean"), [4.6], rtol=1e-6)
+    np.testing.assert_allclose(target("min"), [3.7], rtol=1e-6)
+    for pooling, expected in (("mean", -4.0), ("min", -3.0)):
+        loss, _ = actor_loss(params.actor, FIVE_AND_THREE, NO_ALPHA, batch.obs, jax.random.key(0), UNIT, pooling)
+        assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_setting_reaches_the_update():
+    batch = jax.tree.map(jnp.asarray, random_batches((32,)))
+    spec = Spec(1, np.float32([-1.0]), np.float32([1.0]))
+    after = {}
+    for pooling in ("min", "mean"):
+        config = SACConfig(hidden_sizes=(8,), critic_pooling=pooling)
+        state = init_sac(spec, config, jax.random.key(1))
+        for step in range(3):  # Adam's first step is its rate in every weight, whatever the gradient's size.
+            state, _ = UPDATE(state, batch, jax.random.key(step), spec=spec, config=config)
+        after[pooling] = state.params
+    for part in ("actor", "critics"):
+        one, other = (jax.tree.leaves(getattr(after[pooling], part)) for pooling in ("min", "mean"))
+        assert any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))

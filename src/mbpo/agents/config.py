@@ -23,6 +23,9 @@ from mbpo.agents.settings import (
 from mbpo.errors import ConfigError
 
 
+Pooling = Literal["min", "mean"]
+
+
 @settings
 class SACConfig:
     """Soft actor-critic: the learner (Haarnoja et al. 2018, arXiv:1812.05905)."""
@@ -42,6 +45,10 @@ class SACConfig:
     target_entropy: float | None = None
     """Entropy the temperature aims at, in nats, for actions rescaled to [-1, 1]; None: minus the
     number of action dimensions, SAC's own choice. MBPO's published runs use higher values."""
+    critic_pooling: Pooling = "min"
+    """What the two critics say together. SAC takes the smaller value, against overestimation (Fujimoto
+    et al. 2018, arXiv:1802.09477); the mean errs less where that is no danger (Moskovitz et al. 2021,
+    arXiv:2102.03765, find that it depends on the task)."""
     critic_layer_norm: bool = False
     """LayerNorm in the critics: steadier at many gradient steps per real step."""
 

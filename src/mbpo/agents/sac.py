@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from mbpo.agents.config import SACConfig
+from mbpo.agents.config import Pooling, SACConfig
 from mbpo.nn.distributions import sample_tanh_gaussian
 from mbpo.nn.networks import MLP, make_mlp
 from mbpo.types import Metrics, Spec, Transition
@@ -93,12 +93,23 @@ def q_values(
     return jax.vmap(lambda critic: critic(x))(critics)[..., 0]
 
 
+def pool(q: Float[Array, "critic *batch"], pooling: Pooling) -> Float[Array, "*batch"]:
+    """The critics' one opinion: their smallest value, as in SAC, or their mean."""
+    return q.min(axis=0) if pooling == "min" else q.mean(axis=0)
+
+
 def critic_target(
-    params: SACParams, target_critics: MLP, batch: Transition, key: Key[Array, ""], bounds: ActionBounds, gamma: float
+    params: SACParams,
+    target_critics: MLP,
+    batch: Transition,
+    key: Key[Array, ""],
+    bounds: ActionBounds,
+    gamma: float,
+    pooling: Pooling = "min",
 ) -> Float[Array, " batch"]:
     """y = r + γ (1 − terminated) (min_j Q̄_j(s′, a′) − α log π(a′|s′)), a′ ~ π(·|s′) (eq. 2–3)."""
     next_action, log_prob = sample_action(params.actor, batch.next_obs, key, bounds)
-    next_q = q_values(target_critics, batch.next_obs, next_action).min(axis=0)
+    next_q = pool(q_values(target_critics, batch.next_obs, next_action), pooling)
     discount = gamma * (1 - batch.terminated.astype(jnp.float32))
     return batch.reward + discount * (next_q - jnp.exp(params.log_alpha) * log_prob)
 
@@ -118,10 +129,11 @@ def actor_loss(
     obs: Float[Array, "batch obs"],
     key: Key[Array, ""],
     bounds: ActionBounds,
+    pooling: Pooling = "min",
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """E[α log π(a|s) − min_j Q_j(s, a)], a ~ π(·|s) reparametrised (eq. 7–9); and −E[log π]."""
     action, log_prob = sample_action(actor, obs, key, bounds)
-    q = q_values(critics, obs, action).min(axis=0)
+    q = pool(q_values(critics, obs, action), pooling)
     return jnp.mean(jnp.exp(log_alpha) * log_prob - q), -log_prob.mean()
 
 
@@ -167,10 +179,10 @@ def sac_update(
     bounds = action_bounds(spec)
     params = state.params
     target_key, actor_key = jax.random.split(key)
-    target = critic_target(params, state.target_critics, batch, target_key, bounds, config.gamma)
+    target = critic_target(params, state.target_critics, batch, target_key, bounds, config.gamma, config.critic_pooling)
     (loss_q, q_mean), grad_q = jax.value_and_grad(critic_loss, has_aux=True)(params.critics, batch, target)
     (loss_pi, entropy), grad_pi = jax.value_and_grad(actor_loss, has_aux=True)(
-        params.actor, params.critics, params.log_alpha, batch.obs, actor_key, bounds
+        params.actor, params.critics, params.log_alpha, batch.obs, actor_key, bounds, config.critic_pooling
     )
     grad_alpha = jax.grad(alpha_loss)(params.log_alpha, entropy, resolve_target_entropy(spec, config))
     grads = SACParams(grad_pi, grad_q, grad_alpha)
