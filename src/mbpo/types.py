@@ -78,8 +78,9 @@ class ModelOutput(NamedTuple):
     next_obs: Float[Array, "batch obs"]
     reward: Float[Array, " batch"]
     terminated: Bool[Array, " batch"]
-    uncertainty: Float[Array, " batch"]
-    """How unsure the model is of this row, ≥ 0; 0 for a true simulator."""
+    uncertainty: Float[Array, "batch *channels"]
+    """How unsure the model is of this row, ≥ 0; 0 for a true simulator. One number, or several where
+    a gate asks for each output's."""
 
 
 ModelStep: TypeAlias = Callable[[Float[Array, "batch obs"], Float[Array, "batch act"], Key[Array, ""]], ModelOutput]

@@ -7,7 +7,11 @@ import pytest
 from oracles import LINEAR_GAUSSIAN, countdown_step
 
 from mbpo.data.replay import Replay, make_replay
+from mbpo.model.gates.infoprop import Limits, infoprop_gate
+from mbpo.model.gates.interface import Gate
+from mbpo.model.gates.macura import macura_gate
 from mbpo.model.rollout import branched_rollouts
+from mbpo.types import ModelOutput
 
 
 def idle(obs, key):
@@ -161,3 +165,92 @@ def test_stored_actions_are_the_policys_and_rewards_the_worlds():
     expected_obs, expected_reward = world.mean(obs, action)
     assert (reward - expected_reward).std() == pytest.approx(world.reward_std, rel=0.03)
     np.testing.assert_allclose((next_obs - expected_obs).std(axis=0), world.state_std, rtol=0.03)
+
+
+# --- Gates ---------------------------------------------------------------------------------------
+
+
+def unsure_step(obs, action, key) -> ModelOutput:
+    """`obs = (name, step, growth)`: the uncertainty of step t is `growth · t`, on two channels."""
+    next_obs = obs + jnp.array([0.0, 1.0, 0.0])
+    u = obs[:, 2] * obs[:, 1]
+    return ModelOutput(next_obs, obs[:, 0], next_obs[:, 1] == 5, jnp.stack([u, u / 2], axis=1))
+
+
+def scalar_step(obs, action, key) -> ModelOutput:
+    out = unsure_step(obs, action, key)
+    return out._replace(uncertainty=out.uncertainty[:, 0])
+
+
+@jax.jit
+def macura(start_obs, kappa, length):
+    gate, buffer = macura_gate(kappa), make_replay(40, 3, 1)
+    key, retain = jax.random.key(0), jnp.int32(40)
+    return branched_rollouts(scalar_step, idle, start_obs, buffer, key, rollout_length=length, retain=retain, gate=gate)
+
+
+@jax.jit
+def infoprop(start_obs, step_limit, path_limit, length):
+    gate = infoprop_gate(Limits(jnp.full(2, step_limit), jnp.full(2, path_limit)))
+    key, buffer, retain = jax.random.key(0), make_replay(40, 3, 1), jnp.int32(40)
+    return branched_rollouts(unsure_step, idle, start_obs, buffer, key, rollout_length=length, retain=retain, gate=gate)
+
+
+GROWING = jnp.array([[1.0, 0.0, 1.0], [2.0, 0.0, 2.0], [3.0, 0.0, 0.0]])
+"""Branches whose uncertainty grows by 1, by 2 and not at all."""
+
+
+def steps_stored(replay) -> dict:
+    """For each branch, the steps that were stored."""
+    held = np.asarray(replay.data.obs)[: int(replay.size)]
+    return {name: held[held[:, 0] == name][:, 1].tolist() for name in (1, 2, 3)}
+
+
+def test_a_gated_row_is_not_stored_and_ends_its_branch():
+    replay, metrics = macura(GROWING, 2.5, 4)
+    # u of 0, 1, 2, (3) and of 0, 2, (4).
+    assert steps_stored(replay) == {1: [0, 1, 2], 2: [0, 1], 3: [0, 1, 2, 3]}
+    assert float(metrics["rollout_gated"]) == pytest.approx(2 / 3)
+    assert float(metrics["rollout_alive"]) == pytest.approx(1 / 3)
+    assert int(metrics["rollout_rows"]) == 9
+    assert float(metrics["model_uncertainty"]) == pytest.approx((0 + 1 + 2 + 0 + 2) / 9)
+
+
+def test_what_is_lost_adds_up_along_a_branch():
+    # L of 0, 1, 3, (6) and of 0, 2, (6): the path's limit of 5 ends both before the step's limit of 4.
+    replay, metrics = infoprop(GROWING, 4.0, 5.0, 9)
+    assert steps_stored(replay) == {1: [0, 1, 2], 2: [0, 1], 3: [0, 1, 2, 3, 4]}
+    assert float(metrics["rollout_gated"]) == pytest.approx(2 / 3), "the third branch terminated"
+    # Uncertainty is averaged over channels too: ¾ of the first.
+    assert float(metrics["model_uncertainty"]) == pytest.approx(0.75 * (1 + 2 + 2) / 10)
+    assert steps_stored(infoprop(GROWING, 1.5, 99.0, 9)[0])[2] == [0]
+
+
+def test_new_thresholds_and_lengths_do_not_recompile():
+    macura.clear_cache()
+    infoprop.clear_cache()
+    for kappa, length in [(2.5, 4), (0.5, 9), (9.0, 1)]:
+        macura(GROWING, kappa, length)
+        infoprop(GROWING, kappa, 2 * kappa, length)
+    assert (macura._cache_size(), infoprop._cache_size()) == (1, 1)
+
+
+def test_a_branch_that_a_gate_ended_never_comes_back():
+    # The gate shuts at the second step only; what it would admit later must not be stored.
+    def admit(t, out):
+        return jnp.full(out.reward.shape, t[0] != 1), t + 1
+
+    gate = Gate(start=lambda batch: jnp.zeros(batch, jnp.int32), admit=admit)
+    replay, metrics = branched_rollouts(
+        countdown_step,
+        idle,
+        jnp.asarray(ENDINGS, jnp.float32),
+        make_replay(20, 3, 1),
+        jax.random.key(0),
+        rollout_length=jnp.int32(4),
+        retain=jnp.int32(20),
+        gate=gate,
+    )
+    # The first branch had terminated by then: it is not the gate's.
+    assert [name for name, _, _ in stored(replay)] == [1, 2, 3, 4]
+    assert float(metrics["rollout_gated"]) == 0.75

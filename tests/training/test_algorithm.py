@@ -106,6 +106,7 @@ def test_something_was_learned_and_imagined(whole):
     assert int(run.imagined.size) > 0
     last = whole.records[-1]
     wanted = {"wall_time", "eval_return_mean", "eval_return_std", "model_holdout_error", "rollout_length", "alpha"}
+    wanted |= {"policy_shift", "on_policy_error", "bound_rollout_length", "rollout_gated"}
     assert wanted <= last.keys()
     assert {name for name in last if "loss" in name}
     assert not wanted & {"alpha", "model_holdout_error"} & whole.records[0].keys()  # Random actions teach nothing yet.

@@ -118,6 +118,51 @@ class RolloutLengthConfig:
 
 
 @settings
+class MacuraConfig:
+    """Gate `macura`: a branch stops where members disagree (Frauenknecht et al. 2024, arXiv:2405.19014)."""
+
+    quantile: Share = 0.95
+    """ζ: quantile of the disagreement at the first rollout step. Published: 0.95, Hopper 0.9."""
+    scale: PositiveFloat = 5.0
+    """ξ: κ is this times that quantile. Published: Hopper 30, Ant 5, Humanoid 5, HalfCheetah 2, Walker2d 0.3."""
+    rounds: PositiveInt = 2000
+    """Refits that κ is averaged over; published value."""
+    max_length: PositiveInt = 10
+    """Steps per branch, at most; published value."""
+
+
+@settings
+class InfopropConfig:
+    """Gate `infoprop`: a branch stops where information is lost (Frauenknecht et al. 2025, arXiv:2501.16918)."""
+
+    step_quantile: Share = 0.9999
+    """λ₁: this quantile of the information loss of real (s, a), for a single step. Published value."""
+    path_quantile: Share = 0.01
+    """λ₂: `horizon` times this quantile, for a whole branch. Published value."""
+    horizon: PositiveInt = 100
+    """Published value."""
+    max_length: PositiveInt = 100
+    """Steps per branch, at most."""
+    branches: PositiveInt | None = None
+    """Branches per refit; None: so many that they cannot store more rows than the schedule's longest
+    would (`rollout_batch_size · rollout_length.end`). With the defaults that is 100k rows, the number
+    after which the published runs stop."""
+    calibration_rows: PositiveInt = 10_000
+    """Real (s, a) drawn for the quantiles at each refit; published: 100k."""
+
+
+@settings
+class BoundConfig:
+    """Gate `bound`: k from theorem 4.3 (Janner et al. 2019) and the terms measured at each refit."""
+
+    max_length: PositiveInt = 25
+    """Steps per branch, at most: the longest that MBPO's published schedules ever use."""
+    resolution: PositiveFloat = 0.5
+    """Width at which prediction and outcome are told apart for the on-policy error, in units of each
+    target's standard deviation over the real data. Measured whatever the gate."""
+
+
+@settings
 class MBPOConfig:
     """Model-based policy optimization (Janner et al. 2019, arXiv:1906.08253, algorithm 2)."""
 
@@ -136,13 +181,22 @@ class MBPOConfig:
     """Environment steps between refits of the model, each followed by new rollouts."""
     rollout_batch_size: PositiveInt = 100_000
     """Branches per refit: 400 for each of the 250 steps."""
+    rollout: Literal["schedule", "macura", "infoprop", "bound"] = "schedule"
+    """When a branch must stop: after `rollout_length` steps; where the ensemble's members disagree;
+    where too much information is lost; or after as many steps as the return bound recommends."""
     rollout_length: RolloutLengthConfig = field(default_factory=RolloutLengthConfig)
+    macura: MacuraConfig = field(default_factory=MacuraConfig)
+    infoprop: InfopropConfig = field(default_factory=InfopropConfig)
+    bound: BoundConfig = field(default_factory=BoundConfig)
     model_retain_epochs: PositiveInt = 1
     """Epochs of rollouts that the imagined buffer keeps."""
     real_ratio: Share = 0.05
     """Share of real rows in each batch."""
     utd_ratio: PositiveInt = 20
     """Gradient steps per environment step."""
+    utd_follows_rollouts: bool = False
+    """As many gradient steps as surviving data allow, as MACURA has it: 2 · `utd_ratio` times the share
+    that the last rollouts stored of what they could have stored, and 1 at least."""
     sac: SACConfig = field(default_factory=SACConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
 
@@ -153,3 +207,25 @@ class MBPOConfig:
                 f"replay_capacity ({self.replay_capacity}) must hold at least random_steps ({self.random_steps})."
             )
         return self
+
+    @model_validator(mode="after")
+    def _bound_needs_a_discount(self) -> "MBPOConfig":
+        if self.rollout == "bound" and not 0 < self.sac.gamma < 1:
+            raise ConfigError(
+                f"rollout 'bound' needs 0 < sac.gamma < 1, not {self.sac.gamma}: at 1 no bound is finite."
+            )
+        return self
+
+    @property
+    def max_rollout_length(self) -> int:
+        """Steps per branch, at most, whatever the run brings."""
+        gates = {"macura": self.macura.max_length, "infoprop": self.infoprop.max_length, "bound": self.bound.max_length}
+        return gates.get(self.rollout, self.rollout_length.end)
+
+    @property
+    def num_branches(self) -> int:
+        """Branches per refit."""
+        if self.rollout != "infoprop":
+            return self.rollout_batch_size
+        budget = self.rollout_batch_size * self.rollout_length.end // self.infoprop.max_length
+        return self.infoprop.branches or max(budget, 1)

@@ -27,15 +27,31 @@ from jaxtyping import Array, Float, Int, Key
 from mbpo.agents.base import Agent, Memory
 from mbpo.agents.config import MBPOConfig
 from mbpo.agents.exploration import held_random_action
-from mbpo.agents.sac import SACState, action_bounds, init_sac, mean_action, sac_updates, sample_action
+from mbpo.agents.gating import (
+    Behaviour,
+    GateState,
+    gated_rollouts,
+    init_gate_state,
+    measure,
+    uniform_behaviour,
+)
+from mbpo.agents.sac import (
+    SACState,
+    action_bounds,
+    action_distribution,
+    init_sac,
+    mean_action,
+    sac_updates,
+    sac_updates_drawn,
+    sample_action,
+)
 from mbpo.agents.world_model import init_model, refit
-from mbpo.data.replay import Replay, insert, make_replay, sample_mixed, sample_rows
+from mbpo.data.replay import Replay, insert, make_replay, retain_newest, sample_mixed
 from mbpo.data.split import DataSplit, make_split
-from mbpo.model.ensemble import as_model_step
 from mbpo.model.fit import FitState
-from mbpo.model.gates import scheduled_rollout_length
-from mbpo.model.reward import check_reward_fn, with_reward
-from mbpo.model.rollout import branched_rollouts
+from mbpo.model.gates.bound import bounded_length
+from mbpo.model.gates.schedule import scheduled_rollout_length
+from mbpo.model.reward import check_reward_fn
 from mbpo.types import Metrics, RewardFn, Spec, TerminationFn, Transition
 
 
@@ -48,6 +64,7 @@ class MBPOState(eqx.Module):
     """D_env"""
     imagined: Replay
     """D_model"""
+    gate: GateState
 
 
 class MBPOAgent(Agent[MBPOState]):
@@ -83,7 +100,8 @@ class MBPOAgent(Agent[MBPOState]):
             sac=init_sac(spec, config.sac, sac_key),
             model=init_model(spec, config.model, model_key),
             real=make_replay(config.replay_capacity, spec.obs_dim, spec.action_dim),
-            imagined=make_replay(self.retained_rows(config.rollout_length.end), spec.obs_dim, spec.action_dim),
+            imagined=make_replay(self.retained_rows(config.max_rollout_length), spec.obs_dim, spec.action_dim),
+            gate=init_gate_state(spec, config, self.retained_rounds),
         )
 
     def rollout_length(self, env_step: int) -> int:
@@ -98,11 +116,14 @@ class MBPOAgent(Agent[MBPOState]):
             end=schedule.end,
         )
 
+    @property
+    def retained_rounds(self) -> int:
+        """Refits whose rollouts are kept: `model_retain_epochs` epochs of them."""
+        return max(self.config.epoch_length // self.config.model_train_freq, 1) * self.config.model_retain_epochs
+
     def retained_rows(self, rollout_length: int) -> int:
-        """Imagined rows to keep: `model_retain_epochs` epochs of rollouts of this length."""
-        refits_per_epoch = max(self.config.epoch_length // self.config.model_train_freq, 1)
-        refits = refits_per_epoch * self.config.model_retain_epochs
-        return refits * self.config.rollout_batch_size * rollout_length
+        """Imagined rows to keep when branches have this length."""
+        return self.retained_rounds * self.config.num_branches * rollout_length
 
     def learn_model(self, state: MBPOState, env_step: int, key: Key[Array, ""]) -> tuple[MBPOState, Metrics]:
         """Lines 3 and 6–8: refit, then branch from replayed real states."""
@@ -110,12 +131,18 @@ class MBPOAgent(Agent[MBPOState]):
         if since_start < 0 or since_start % self.config.model_train_freq != 0:
             return state, {}
         fit_key, rollout_key = jax.random.split(key)
+        # Before the refit: what came since the last one is new to the model.
+        measured = self._measure(state)
         state, fit_metrics = self._fit(state, self.split, fit_key)
-        length = self.rollout_length(env_step)
-        state, rollout_metrics = self._imagine(
-            state, jnp.asarray(length, jnp.int32), jnp.asarray(self.retained_rows(length), jnp.int32), rollout_key
-        )
-        return state, {**fit_metrics, **rollout_metrics, "rollout_length": jnp.asarray(length)}
+        if self.config.rollout == "schedule":
+            length = self.rollout_length(env_step)
+            state, metrics = self._imagine(
+                state, jnp.asarray(length, jnp.int32), jnp.asarray(self.retained_rows(length), jnp.int32), rollout_key
+            )
+            metrics = {**metrics, "rollout_length": jnp.asarray(length)}
+        else:
+            state, metrics = self._imagine_gated(state, measured["bound_rollout_length"], rollout_key)
+        return state, {**measured, **fit_metrics, **metrics}
 
     def act(
         self, state: MBPOState, obs: np.ndarray, env_step: int, key: Key[Array, ""]
@@ -131,6 +158,8 @@ class MBPOAgent(Agent[MBPOState]):
         """Lines 5 and 9–10: store the real transition, then `utd_ratio` updates on mixed batches."""
         if env_step < self.config.random_steps:
             return self._store(state, transition), {}
+        if self.config.utd_follows_rollouts:
+            return self._store_and_follow(state, transition, key)
         return self._store_and_update(state, transition, key)
 
     def memory(self, batch: int) -> Memory:
@@ -162,7 +191,12 @@ class MBPOAgent(Agent[MBPOState]):
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _store(self, state: MBPOState, transition: Transition) -> MBPOState:
-        return eqx.tree_at(lambda s: s.real, state, insert(state.real, transition))
+        behaviour = insert(state.gate.behaviour, uniform_behaviour(self.spec))
+        return eqx.tree_at(lambda s: (s.real, s.gate.behaviour), state, (insert(state.real, transition), behaviour))
+
+    @partial(jax.jit, static_argnums=0)
+    def _measure(self, state: MBPOState) -> Metrics:
+        return measure(state.sac.params.actor, state.model, state.real, state.gate, self.config)
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _fit(self, state: MBPOState, split: DataSplit, key: Key[Array, ""]) -> tuple[MBPOState, Metrics]:
@@ -173,28 +207,50 @@ class MBPOAgent(Agent[MBPOState]):
     def _imagine(
         self, state: MBPOState, rollout_length: Int[Array, ""], retain: Int[Array, ""], key: Key[Array, ""]
     ) -> tuple[MBPOState, Metrics]:
-        start_key, rollout_key = jax.random.split(key)
+        imagined, gate, metrics = self._branch(state, state.imagined, rollout_length, retain, key)
+        return eqx.tree_at(lambda s: (s.imagined, s.gate), state, (imagined, gate)), metrics
+
+    @partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def _imagine_gated(
+        self, state: MBPOState, best_length: Float[Array, ""], key: Key[Array, ""]
+    ) -> tuple[MBPOState, Metrics]:
+        """As `_imagine`, with a length that only the run tells; as many rounds of rollouts are kept."""
+        longest = jnp.asarray(self.config.max_rollout_length, jnp.int32)
+        bound = self.config.rollout == "bound"
+        length = bounded_length(best_length, longest) if bound else longest
+        kept = retain_newest(state.imagined, state.gate.round_rows[:-1].sum())
+        capacity = jnp.asarray(kept.capacity, jnp.int32)
+        imagined, gate, metrics = self._branch(state, kept, length, capacity, key)
+        used = length if bound else metrics["rollout_rows"] / self.config.num_branches
+        state = eqx.tree_at(lambda s: (s.imagined, s.gate), state, (imagined, gate))
+        return state, {**metrics, "rollout_length": used}
+
+    def _branch(
+        self, state: MBPOState, imagined: Replay, length: Int[Array, ""], retain: Int[Array, ""], key: Key[Array, ""]
+    ) -> tuple[Replay, GateState, Metrics]:
         bounds = action_bounds(self.spec)
-        model_step = as_model_step(state.model.ensemble, self.termination_fn)
-        imagined, metrics = branched_rollouts(
-            model_step if self.reward_fn is None else with_reward(model_step, self.reward_fn),
+        return gated_rollouts(
+            state.model.ensemble,
             lambda obs, k: sample_action(state.sac.params.actor, obs, k, bounds)[0],
-            sample_rows(state.real, start_key, (self.config.rollout_batch_size,)).obs,
-            state.imagined,
-            rollout_key,
-            rollout_length=rollout_length,
+            state.real,
+            imagined,
+            state.gate,
+            key,
+            rollout_length=length,
             retain=retain,
+            termination_fn=self.termination_fn,
+            reward_fn=self.reward_fn,
+            config=self.config,
         )
-        return eqx.tree_at(lambda s: s.imagined, state, imagined), metrics
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _store_and_update(
         self, state: MBPOState, transition: Transition, key: Key[Array, ""]
     ) -> tuple[MBPOState, Metrics]:
-        real = insert(state.real, transition)
+        state = self._insert(state, transition)
         batch_key, update_key = jax.random.split(key)
         batches = sample_mixed(
-            real,
+            state.real,
             state.imagined,
             batch_key,
             num_batches=self.config.utd_ratio,
@@ -202,4 +258,29 @@ class MBPOAgent(Agent[MBPOState]):
             real_ratio=self.config.real_ratio,
         )
         sac, metrics = sac_updates(state.sac, batches, update_key, spec=self.spec, config=self.config.sac)
-        return MBPOState(sac, state.model, real, state.imagined), metrics
+        return eqx.tree_at(lambda s: s.sac, state, sac), metrics
+
+    def _insert(self, state: MBPOState, transition: Transition) -> MBPOState:
+        """The real transition, and the policy that the action was just drawn from."""
+        behaviour = Behaviour(*action_distribution(state.sac.params.actor, transition.obs))
+        stored = insert(state.real, transition), insert(state.gate.behaviour, behaviour)
+        return eqx.tree_at(lambda s: (s.real, s.gate.behaviour), state, stored)
+
+    @partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def _store_and_follow(
+        self, state: MBPOState, transition: Transition, key: Key[Array, ""]
+    ) -> tuple[MBPOState, Metrics]:
+        """As `_store_and_update`, with `utd_follows_rollouts`: as many updates as surviving data allow."""
+        state, config = self._insert(state, transition), self.config
+        share = state.gate.round_rows[0] / (config.num_branches * config.max_rollout_length)
+        count = jnp.maximum((2 * share * config.utd_ratio).astype(jnp.int32), 1)
+
+        def draw(batch_key: Key[Array, ""]) -> Transition:
+            size, ratio = config.sac.batch_size, config.real_ratio
+            mixed = sample_mixed(
+                state.real, state.imagined, batch_key, num_batches=1, batch_size=size, real_ratio=ratio
+            )
+            return jax.tree.map(lambda rows: rows[0], mixed)
+
+        sac, metrics = sac_updates_drawn(state.sac, draw, key, count, spec=self.spec, config=config.sac)
+        return eqx.tree_at(lambda s: s.sac, state, sac), {**metrics, "grad_steps": count}

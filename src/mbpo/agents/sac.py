@@ -5,6 +5,7 @@ critics, a tanh-Gaussian actor and an automatically tuned temperature. First the
 then one update of them all; where the batch comes from is the caller's business.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from mbpo.agents.config import Pooling, SACConfig
 from mbpo.nn.distributions import sample_tanh_gaussian
@@ -206,3 +207,31 @@ def sac_updates(
     keys = jax.random.split(key, batches.reward.shape[0])
     state, metrics = jax.lax.scan(lambda s, xs: update(s, xs[0], xs[1]), state, (batches, keys))
     return state, jax.tree.map(jnp.mean, metrics)
+
+
+def sac_updates_drawn(
+    state: SACState,
+    draw: Callable[[Key[Array, ""]], Transition],
+    key: Key[Array, ""],
+    count: Int[Array, ""],
+    *,
+    spec: Spec,
+    config: SACConfig,
+) -> tuple[SACState, Metrics]:
+    """As `sac_updates`, as many as `count` says, 1 or more: it is traced, so each batch is drawn in its turn.
+
+    Args:
+        draw: `key -> batch`.
+        key: Update `i` uses the key folded from `i`.
+    """
+
+    def lap(i: Int[Array, ""], carry: tuple[SACState, Metrics]) -> tuple[SACState, Metrics]:
+        state, total = carry
+        batch_key, update_key = jax.random.split(jax.random.fold_in(key, i))
+        state, metrics = sac_update(state, draw(batch_key), update_key, spec=spec, config=config)
+        return state, jax.tree.map(jnp.add, total, metrics)
+
+    shapes = jax.eval_shape(lambda: sac_update(state, draw(key), key, spec=spec, config=config)[1])
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+    state, total = jax.lax.fori_loop(0, count, lap, (state, zeros))
+    return state, jax.tree.map(lambda a: a / count, total)

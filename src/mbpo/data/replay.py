@@ -6,6 +6,7 @@ rows as at a million. Sampling is uniform and with replacement.
 """
 
 import math
+from typing import Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -14,38 +15,43 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt
 
 from mbpo.types import Transition
 
+Row = TypeVar("Row", bound=tuple)
 
-class Replay(eqx.Module):
-    """A ring of transitions: rows `0 … size−1` hold data, `position` is written next."""
 
-    data: Transition
+class Replay(eqx.Module, Generic[Row]):
+    """A ring of rows, most often transitions: rows `0 … size−1` hold data, `position` is written next."""
+
+    data: Row
     """Arrays with a leading axis of `capacity` rows."""
     position: Int[Array, ""]
     size: Int[Array, ""]
 
     @property
     def capacity(self) -> int:
-        return int(self.data.reward.shape[0])
+        return int(jax.tree.leaves(self.data)[0].shape[0])
 
 
-def make_replay(capacity: int, obs_dim: int, action_dim: int) -> Replay:
+def make_replay(capacity: int, obs_dim: int, action_dim: int) -> Replay[Transition]:
     """An empty buffer for `capacity` transitions."""
-    return Replay(
-        data=Transition(
+    return empty_ring(
+        Transition(
             obs=jnp.zeros((capacity, obs_dim)),
             action=jnp.zeros((capacity, action_dim)),
             reward=jnp.zeros((capacity,)),
             next_obs=jnp.zeros((capacity, obs_dim)),
             terminated=jnp.zeros((capacity,), bool),
-        ),
-        position=jnp.zeros((), jnp.int32),
-        size=jnp.zeros((), jnp.int32),
+        )
     )
 
 
-def insert(replay: Replay, transition: Transition) -> Replay:
-    """Write one transition (no batch axis) over the oldest row."""
-    data = jax.tree.map(lambda ring, row: ring.at[replay.position].set(row), replay.data, transition)
+def empty_ring(data: Row) -> Replay[Row]:
+    """A ring over the arrays given, none of whose rows holds data yet."""
+    return Replay(data=data, position=jnp.zeros((), jnp.int32), size=jnp.zeros((), jnp.int32))
+
+
+def insert(replay: Replay[Row], row: Row) -> Replay[Row]:
+    """Write one row (no batch axis) over the oldest one."""
+    data = jax.tree.map(lambda ring, new: ring.at[replay.position].set(new), replay.data, row)
     return Replay(
         data=data,
         position=(replay.position + 1) % replay.capacity,
@@ -75,6 +81,29 @@ def insert_rows(
     )
 
 
+def retain_newest(replay: Replay[Row], count: Int[Array, ""]) -> Replay[Row]:
+    """Keep the newest `count` rows, moved to the front in order; all, if there are no more.
+
+    For a buffer that keeps a number of rounds whose sizes vary: what is written next never has to
+    wrap around, and the rows sampled from stay `0 … size−1`.
+    """
+    count = jnp.minimum(count, replay.size)
+    slots = (replay.position - count + jnp.arange(replay.capacity)) % replay.capacity
+    data = jax.tree.map(lambda ring: ring[slots], replay.data)
+    return Replay(data=data, position=count % replay.capacity, size=count)
+
+
+def newest_slots(replay: Replay, count: int) -> Int[Array, " count"]:
+    """Slots of the newest `count` rows, newest first; `count` must not exceed what the buffer holds."""
+    return (replay.position - 1 - jnp.arange(count)) % replay.capacity
+
+
+def spaced_slots(replay: Replay, count: int) -> Int[Array, " count"]:
+    """`count` slots evenly spaced over all rows that hold data: an average without a random draw."""
+    # In floating point, since `index * size` overflows int32 on large buffers.
+    return jnp.floor(jnp.arange(count) * (replay.size / count)).astype(jnp.int32)
+
+
 def draw_slots(key: Key[Array, ""], shape: tuple[int, ...], size: Int[Array, ""]) -> Int[Array, "..."]:
     """Uniform slots below `size`.
 
@@ -93,8 +122,8 @@ def sample_rows(replay: Replay, key: Key[Array, ""], shape: tuple[int, ...]) -> 
     return take(replay, draw_slots(key, shape, replay.size))
 
 
-def take(replay: Replay, index: Int[Array, "*batch"]) -> Transition:
-    """The transitions at the given slots."""
+def take(replay: Replay[Row], index: Int[Array, "*batch"]) -> Row:
+    """The rows at the given slots."""
     return jax.tree.map(lambda ring: ring[index], replay.data)
 
 

@@ -1,7 +1,8 @@
 """Branched rollouts: short imagined futures from states really visited.
 
 Janner et al. 2019, algorithm 2, lines 7–9. The world is a `ModelStep` and the behaviour a
-`Policy`, both plain functions, so this file knows neither the ensemble nor SAC.
+`Policy`, both plain functions, so this file knows neither the ensemble nor SAC; when a branch must
+stop is a `Gate`'s to say.
 """
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from mbpo.data.replay import Replay, insert_rows
+from mbpo.model.gates.interface import Gate, open_gate
 from mbpo.types import Metrics, ModelStep, Policy, Transition
 
 
@@ -21,11 +23,13 @@ def branched_rollouts(
     *,
     rollout_length: Int[Array, ""],
     retain: Int[Array, ""],
+    gate: Gate | None = None,
 ) -> tuple[Replay, Metrics]:
     """Branch from every start state for up to `rollout_length` steps and store what is imagined.
 
     A branch ends when the model predicts termination; the terminal transition is stored and
-    nothing after it. A row the model sends to infinity or NaN ends its branch unstored.
+    nothing after it. A row the model sends to infinity or NaN, or that the gate does not admit, ends
+    its branch unstored. When all branches have ended, so does the loop.
 
     Args:
         start_obs: States drawn from the real buffer.
@@ -33,35 +37,44 @@ def branched_rollouts(
         key: Consumed; step `t` uses the keys folded from `t`.
         rollout_length: Steps per branch, k. Traced: a new k does not recompile.
         retain: Rows the buffer keeps, see `insert_rows`.
+        gate: Ends branches one by one; None: only k, termination and infinities do.
 
     Returns:
         The buffer, and `rollout_rows` (rows stored), `rollout_alive` (share of branches that ran
-        to the end), `model_uncertainty` (mean over stored rows), `rollout_nonfinite` (rows cut).
+        to the end), `rollout_gated` (share that the gate ended), `model_uncertainty` (mean over stored
+        rows and channels), `rollout_nonfinite` (rows cut).
     """
     batch = start_obs.shape[0]
+    gate = open_gate() if gate is None else gate
 
-    def step(t: Int[Array, ""], carry):  # type: ignore[no-untyped-def]
-        obs, alive, buffer, stored, uncertainty, nonfinite = carry
+    def step(carry):  # type: ignore[no-untyped-def]
+        t, obs, alive, memory, buffer, stored, uncertainty, nonfinite, gated = carry
         action_key, model_key = jax.random.split(jax.random.fold_in(key, t))
         action = policy(obs, action_key)
         out = model_step(obs, action, model_key)
         finite = jnp.isfinite(out.next_obs).all(axis=-1) & jnp.isfinite(out.reward)
-        keep = alive & finite
+        admitted, memory = gate.admit(memory, out)
+        keep = alive & finite & admitted
         rows = Transition(obs, action, out.reward, out.next_obs, out.terminated)
         buffer = insert_rows(buffer, rows, keep, retain)
         stored = stored + keep.sum()
-        uncertainty = uncertainty + jnp.where(keep, out.uncertainty, 0.0).sum()
+        unsure = out.uncertainty.mean(axis=tuple(range(1, out.uncertainty.ndim)))
+        uncertainty = uncertainty + jnp.where(keep, unsure, 0.0).sum()
         nonfinite = nonfinite + (alive & ~finite).sum()
+        gated = gated + (alive & finite & ~admitted).sum()
         # A dead row keeps a harmless state: it is still computed (static shapes), never stored.
         next_obs = jnp.where(keep[:, None], out.next_obs, start_obs)
-        return next_obs, keep & ~out.terminated, buffer, stored, uncertainty, nonfinite
+        return t + 1, next_obs, keep & ~out.terminated, memory, buffer, stored, uncertainty, nonfinite, gated
 
     zero = jnp.zeros((), jnp.int32)
-    start = (start_obs, jnp.ones((batch,), bool), imagined, zero, jnp.zeros(()), zero)
-    _, alive, imagined, stored, uncertainty, nonfinite = jax.lax.fori_loop(0, rollout_length, step, start)
+    start = (zero, start_obs, jnp.ones((batch,), bool), gate.start(batch), imagined, zero, jnp.zeros(()), zero, zero)
+    _, _, alive, _, imagined, stored, uncertainty, nonfinite, gated = jax.lax.while_loop(
+        lambda carry: (carry[0] < rollout_length) & carry[2].any(), step, start
+    )
     return imagined, {
         "rollout_rows": stored,
         "rollout_alive": alive.mean(),
+        "rollout_gated": gated / batch,
         "rollout_nonfinite": nonfinite,
         "model_uncertainty": uncertainty / jnp.maximum(stored, 1),
     }

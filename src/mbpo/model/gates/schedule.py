@@ -1,4 +1,4 @@
-"""How long a branch may be: the published schedule of rollout lengths."""
+"""MBPO's schedule: one rollout length for all branches, growing with the epochs."""
 
 
 def scheduled_rollout_length(epoch: int, *, start_epoch: int, end_epoch: int, start: int, end: int) -> int:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbpo.model.gates import scheduled_rollout_length
+from mbpo.model.gates.schedule import scheduled_rollout_length
 
 HOPPER = {"start_epoch": 20, "end_epoch": 150, "start": 1, "end": 15}
 
