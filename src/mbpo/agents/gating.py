@@ -5,6 +5,7 @@ agent's state. What is measured is measured whatever the gate, without drawing r
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -22,11 +23,10 @@ from mbpo.model.gates.bound import best_length
 from mbpo.model.gates.infoprop import infoprop_gate, loss_limits
 from mbpo.model.gates.interface import Gate, open_gate
 from mbpo.model.gates.macura import Threshold, macura_gate, no_threshold, update_threshold
-from mbpo.model.reward import with_reward
 from mbpo.model.rollout import branched_rollouts
 from mbpo.model.total_variation import gaussian_total_variation
 from mbpo.nn.networks import MLP
-from mbpo.types import Metrics, ModelStep, Policy, RewardFn, Spec, TerminationFn
+from mbpo.types import Metrics, ModelStep, Policy, Spec, TerminationFn
 
 UNIFORM_LOG_STD = math.log(0.815)
 """A uniform action is, before the tanh, ½ sech²(u); this is the Gaussian nearest to it (TV 0.033)."""
@@ -152,14 +152,14 @@ def gated_rollouts(
     rollout_length: Int[Array, ""],
     retain: Int[Array, ""],
     termination_fn: TerminationFn,
-    reward_fn: RewardFn | None,
+    complete: Callable[[ModelStep], ModelStep],
     config: MBPOConfig,
 ) -> tuple[Replay, GateState, Metrics]:
     """`branched_rollouts` from replayed real states, stopped as the settings say.
 
     Args:
         rollout_length: Steps per branch, at most.
-        reward_fn: Replaces the learned reward.
+        complete: Puts in what the ensemble does not say, see `world_model.completed`.
     """
     start_key, rollout_key = jax.random.split(key)
     start_obs = sample_rows(real, start_key, (config.num_branches,)).obs
@@ -174,7 +174,7 @@ def gated_rollouts(
         config=config,
     )
     imagined, metrics = branched_rollouts(
-        model_step if reward_fn is None else with_reward(model_step, reward_fn),
+        complete(model_step),
         policy,
         start_obs,
         imagined,

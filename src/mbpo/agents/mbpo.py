@@ -45,13 +45,14 @@ from mbpo.agents.sac import (
     sac_updates_drawn,
     sample_action,
 )
-from mbpo.agents.world_model import init_model, refit
+from mbpo.agents.world_model import completed, init_model, init_termination, refit, refit_termination
 from mbpo.data.replay import Replay, insert, make_replay, retain_newest, sample_mixed
 from mbpo.data.split import DataSplit, make_split
 from mbpo.model.fit import FitState
 from mbpo.model.gates.bound import bounded_length
 from mbpo.model.gates.schedule import scheduled_rollout_length
 from mbpo.model.reward import check_reward_fn
+from mbpo.model.termination import TerminationModel, never
 from mbpo.types import Metrics, RewardFn, Spec, TerminationFn, Transition
 
 
@@ -65,6 +66,8 @@ class MBPOState(eqx.Module):
     imagined: Replay
     """D_model"""
     gate: GateState
+    termination: TerminationModel | None
+    """When episodes end, where that has to be learned."""
 
 
 class MBPOAgent(Agent[MBPOState]):
@@ -76,11 +79,12 @@ class MBPOAgent(Agent[MBPOState]):
         self,
         spec: Spec,
         config: MBPOConfig,
-        termination_fn: TerminationFn,
+        termination_fn: TerminationFn | None,
         key: Key[Array, ""],
         reward_fn: RewardFn | None = None,
     ) -> None:
         """Args:
+        termination_fn: The task's rule; None to learn when episodes end.
         key: Draws the bootstrap and hold-out tables, which are fixed for the whole run.
         reward_fn: Replaces the learned reward in imagined transitions.
         """
@@ -102,6 +106,7 @@ class MBPOAgent(Agent[MBPOState]):
             real=make_replay(config.replay_capacity, spec.obs_dim, spec.action_dim),
             imagined=make_replay(self.retained_rows(config.max_rollout_length), spec.obs_dim, spec.action_dim),
             gate=init_gate_state(spec, config, self.retained_rounds),
+            termination=init_termination(spec, self.termination_fn, key),
         )
 
     def rollout_length(self, env_step: int) -> int:
@@ -201,7 +206,10 @@ class MBPOAgent(Agent[MBPOState]):
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _fit(self, state: MBPOState, split: DataSplit, key: Key[Array, ""]) -> tuple[MBPOState, Metrics]:
         model, metrics = refit(state.model, state.real, split, key, self.config.model)
-        return eqx.tree_at(lambda s: s.model, state, model), metrics
+        rule, newest = self.termination_fn, self.config.model_train_freq
+        termination, found = refit_termination(state.termination, rule, state.real, split, key, newest)
+        state = MBPOState(state.sac, model, state.real, state.imagined, state.gate, termination)
+        return state, {**metrics, **found}
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _imagine(
@@ -238,8 +246,8 @@ class MBPOAgent(Agent[MBPOState]):
             key,
             rollout_length=length,
             retain=retain,
-            termination_fn=self.termination_fn,
-            reward_fn=self.reward_fn,
+            termination_fn=self.termination_fn or never,
+            complete=lambda model_step: completed(model_step, self.reward_fn, state.termination),
             config=self.config,
         )
 

@@ -34,14 +34,15 @@ from mbpo.agents.base import Agent
 from mbpo.agents.config import ModelConfig
 from mbpo.agents.exploration import held_random_action
 from mbpo.agents.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Share, settings
-from mbpo.agents.world_model import init_model, refit
+from mbpo.agents.world_model import completed, init_model, init_termination, refit, refit_termination
 from mbpo.data.replay import Replay, insert, make_replay
 from mbpo.data.split import DataSplit, make_split
 from mbpo.errors import ConfigError
 from mbpo.model.ensemble import Ensemble, as_model_step
 from mbpo.model.fit import FitState
 from mbpo.model.propagation import as_tsinf_step, draw_members
-from mbpo.model.reward import check_reward_fn, with_reward
+from mbpo.model.reward import check_reward_fn
+from mbpo.model.termination import TerminationModel, never
 from mbpo.planning.cem import cem, icem
 from mbpo.planning.mppi import mppi
 from mbpo.planning.objective import sequence_returns
@@ -117,6 +118,8 @@ class PETSState(eqx.Module):
     """D"""
     plan: Float[Array, "horizon act"]
     """Where the next decision's search begins: the last plan moved on by a step."""
+    termination: TerminationModel | None
+    """When episodes end, where that has to be learned."""
 
 
 class PETSMemory(NamedTuple):
@@ -125,6 +128,13 @@ class PETSMemory(NamedTuple):
     plan: Float[Array, "batch horizon act"]
     env_step: Int[Array, " batch"]
     """Decisions since the episode began."""
+
+
+class _World(NamedTuple):
+    """What is planned in."""
+
+    ensemble: Ensemble
+    termination: TerminationModel | None
 
 
 class PETSAgent(Agent[PETSState]):
@@ -136,11 +146,12 @@ class PETSAgent(Agent[PETSState]):
         self,
         spec: Spec,
         config: PETSConfig,
-        termination_fn: TerminationFn,
+        termination_fn: TerminationFn | None,
         key: Key[Array, ""],
         reward_fn: RewardFn | None = None,
     ) -> None:
         """Args:
+        termination_fn: The task's rule; None to learn when episodes end.
         key: Draws the bootstrap and hold-out tables, which are fixed for the whole run.
         reward_fn: Replaces the learned reward when planning.
         """
@@ -159,6 +170,7 @@ class PETSAgent(Agent[PETSState]):
             model=init_model(spec, config.model, key),
             real=make_replay(config.replay_capacity, spec.obs_dim, spec.action_dim),
             plan=self._fresh_plan(),
+            termination=init_termination(spec, self.termination_fn, key),
         )
 
     def learn_model(self, state: PETSState, env_step: int, key: Key[Array, ""]) -> tuple[PETSState, Metrics]:
@@ -196,32 +208,33 @@ class PETSAgent(Agent[PETSState]):
         A row's random numbers depend on its step counter alone, so a row is planned for in the
         same way whichever rows stand beside it.
         """
-        return self._predict(state.model.ensemble, obs, memory)
+        return self._predict(_World(state.model.ensemble, state.termination), obs, memory)
 
     def sample(
         self, state: PETSState, obs: Float[Array, "batch obs"], key: Key[Array, ""]
     ) -> Float[Array, "batch act"]:
         """Plan for every row from the middle of the box; pure, and does not take the state."""
-        return self._sample(state.model.ensemble, obs, key)
+        return self._sample(_World(state.model.ensemble, state.termination), obs, key)
 
     def _fresh_plan(self) -> Float[Array, "horizon act"]:
         """The middle of the box at every step."""
         middle = jnp.asarray(0.5 * (self.spec.action_low + self.spec.action_high))
         return jnp.broadcast_to(middle, (self.config.horizon, self.spec.action_dim))
 
-    def _model_step(self, ensemble: Ensemble, key: Key[Array, ""]) -> ModelStep:
+    def _model_step(self, world: _World, key: Key[Array, ""]) -> ModelStep:
         """Line 6: TS1 or TS∞ through the ensemble, with the given reward if there is one."""
+        (ensemble, termination), rule = world, self.termination_fn or never
         if self.config.propagation == "ts1":
-            learned = as_model_step(ensemble, self.termination_fn)
+            learned = as_model_step(ensemble, rule)
         else:
             members = draw_members(ensemble, self.config.num_particles, key)
-            learned = as_tsinf_step(ensemble, self.termination_fn, members)
-        return learned if self.reward_fn is None else with_reward(learned, self.reward_fn)
+            learned = as_tsinf_step(ensemble, rule, members)
+        return completed(learned, self.reward_fn, termination)
 
-    def _plan(self, ensemble: Ensemble, obs: Array, start: Array, key: Key[Array, ""]) -> Array:
+    def _plan(self, world: _World, obs: Array, start: Array, key: Key[Array, ""]) -> Array:
         """Lines 5–8 for one state: the plan `[horizon, act]`."""
         member_key, plan_key = jax.random.split(key)
-        config, model_step = self.config, self._model_step(ensemble, member_key)
+        config, model_step = self.config, self._model_step(world, member_key)
 
         def objective(actions: Array, score_key: Key[Array, ""]) -> Array:
             particles, tail = config.num_particles, config.tail_steps
@@ -241,9 +254,9 @@ class PETSAgent(Agent[PETSState]):
         low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
         return planners[config.planner](objective, start, plan_key, low=low, high=high, **own)
 
-    def _decide(self, ensemble: Ensemble, obs: Array, start: Array, key: Key[Array, ""]) -> tuple[Array, Array]:
+    def _decide(self, world: _World, obs: Array, start: Array, key: Key[Array, ""]) -> tuple[Array, Array]:
         """The action for one state, and the plan moved on by a step: its new end is the box's middle."""
-        plan = self._plan(ensemble, obs, start, key)
+        plan = self._plan(world, obs, start, key)
         return plan[0], jnp.concatenate([plan[1:], self._fresh_plan()[:1]])
 
     # The compiled parts. `self` is static: an agent is settings only.
@@ -254,32 +267,34 @@ class PETSAgent(Agent[PETSState]):
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _act(self, state: PETSState, obs: Array, key: Key[Array, ""]) -> tuple[Array, PETSState]:
-        action, plan = self._decide(state.model.ensemble, obs, state.plan, key)
+        action, plan = self._decide(_World(state.model.ensemble, state.termination), obs, state.plan, key)
         return action, eqx.tree_at(lambda s: s.plan, state, plan)
 
     @partial(jax.jit, static_argnums=0)
-    def _predict(self, ensemble: Ensemble, obs: Array, memory: PETSMemory) -> tuple[Array, PETSMemory]:
+    def _predict(self, world: _World, obs: Array, memory: PETSMemory) -> tuple[Array, PETSMemory]:
         def row(now: tuple[Array, Array, Array]) -> tuple[Array, Array]:
             row_obs, plan, env_step = now
-            return self._decide(ensemble, row_obs, plan, jax.random.fold_in(jax.random.key(0), env_step))
+            return self._decide(world, row_obs, plan, jax.random.fold_in(jax.random.key(0), env_step))
 
         # One row after the other, so that memory stays bounded; all at once is only a tenth faster on a CPU.
         actions, plans = jax.lax.map(row, (obs, memory.plan, memory.env_step))
         return actions, PETSMemory(plans, memory.env_step + 1)
 
     @partial(jax.jit, static_argnums=0)
-    def _sample(self, ensemble: Ensemble, obs: Array, key: Key[Array, ""]) -> Array:
+    def _sample(self, world: _World, obs: Array, key: Key[Array, ""]) -> Array:
         fresh, keys = self._fresh_plan(), jax.random.split(key, obs.shape[0])
-        return jax.lax.map(lambda row: self._decide(ensemble, row[0], fresh, row[1])[0], (obs, keys))
+        return jax.lax.map(lambda row: self._decide(world, row[0], fresh, row[1])[0], (obs, keys))
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _store(self, state: PETSState, transition: Transition) -> PETSState:
         # A plan belongs to its episode. An end is seen here; a time limit is not, and then the next
         # episode's first search only begins at a stale plan, with the same deviation as ever.
         plan = jnp.where(transition.terminated, self._fresh_plan(), state.plan)
-        return PETSState(state.model, insert(state.real, transition), plan)
+        return PETSState(state.model, insert(state.real, transition), plan, state.termination)
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _fit(self, state: PETSState, split: DataSplit, key: Key[Array, ""]) -> tuple[PETSState, Metrics]:
         fitted, metrics = refit(state.model, state.real, split, key, self.config.model)
-        return PETSState(fitted, state.real, state.plan), metrics
+        rule, newest = self.termination_fn, self.config.model_train_freq
+        termination, found = refit_termination(state.termination, rule, state.real, split, key, newest)
+        return PETSState(fitted, state.real, state.plan, termination), {**metrics, **found}

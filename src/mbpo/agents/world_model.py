@@ -1,5 +1,6 @@
-"""The ensemble as the agents' settings describe it: made, and refitted to all real data."""
+"""The world as the agents' settings describe it: an ensemble refitted to all real data, a reward and an end."""
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
@@ -9,7 +10,17 @@ from mbpo.data.replay import Replay
 from mbpo.data.split import DataSplit
 from mbpo.model.ensemble import make_ensemble
 from mbpo.model.fit import FitState, fit_ensemble
-from mbpo.types import Metrics, Spec
+from mbpo.model.reward import with_reward
+from mbpo.model.termination import (
+    TerminationModel,
+    fit_termination,
+    make_termination_model,
+    termination_mismatch,
+    with_learned_termination,
+)
+from mbpo.types import Metrics, ModelStep, RewardFn, Spec, TerminationFn
+
+_TERMINATION_KEY = 0x7E42
 
 
 def init_model(spec: Spec, config: ModelConfig, key: Key[Array, ""]) -> FitState:
@@ -44,3 +55,32 @@ def refit(
         max_holdout=min(config.max_holdout, split.holdout_slots.shape[0]),
         patience=config.patience,
     )
+
+
+def init_termination(spec: Spec, rule: TerminationFn | None, key: Key[Array, ""]) -> TerminationModel | None:
+    """What learns when an episode ends, if no rule is given."""
+    if rule is not None:
+        return None
+    return make_termination_model(jax.random.fold_in(key, _TERMINATION_KEY), spec.obs_dim, spec.action_dim)
+
+
+def refit_termination(
+    learned: TerminationModel | None,
+    rule: TerminationFn | None,
+    real: Replay,
+    split: DataSplit,
+    key: Key[Array, ""],
+    newest: int,
+) -> tuple[TerminationModel | None, Metrics]:
+    """Learn the ends again; or hold the rule given against the `newest` real transitions."""
+    if learned is not None:
+        return fit_termination(learned, real, split, jax.random.fold_in(key, _TERMINATION_KEY))
+    assert rule is not None
+    return None, {"termination_mismatch": termination_mismatch(rule, real, min(newest, real.capacity))}
+
+
+def completed(model_step: ModelStep, reward_fn: RewardFn | None, learned: TerminationModel | None) -> ModelStep:
+    """The model with the reward that was given and the ends that were learned, where that is so."""
+    if reward_fn is not None:
+        model_step = with_reward(model_step, reward_fn)
+    return model_step if learned is None else with_learned_termination(model_step, learned)

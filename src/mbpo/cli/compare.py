@@ -45,7 +45,7 @@ class CompareArguments:
     eval_episodes: int | None = None
     """Episodes per evaluation; default each algorithm's own for this environment."""
     termination: str | None = None
-    """The task's termination rule: auto (the known rule of a known task), never, or
+    """When imagined episodes end: auto (by the known rule of a known task, learned for others), learned, never, or
     module:function with (obs, action, next_obs) -> terminated on batches."""
     out: Path | None = None
     """Folder for the comparison; default runs/compare/ENV_ID."""

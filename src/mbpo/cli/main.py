@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from mbpo.errors import MBPOError, did_you_mean
@@ -51,6 +52,7 @@ def _run(name: str, arguments: list[str]) -> int:
     # As `python -m` does it, so that `module:Env-v0` finds modules in the current folder.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    warnings.formatwarning = lambda message, *rest, **more: f"mbpo: {message}\n"
     # Imported when needed, so that help and wrong input answer at once.
     return importlib.import_module(f"mbpo.cli.{name}").main(arguments)
 

@@ -39,8 +39,8 @@ class TrainArguments:
     eval_max_steps: int
     """Steps after which an evaluation episode is cut, in tasks that may never end."""
     termination: str
-    """The task's termination rule: auto (the known rule of a known task), never, or
-    module:function with (obs, action, next_obs) -> terminated on batches."""
+    """When imagined episodes end: auto (by the known rule of a known task, learned for others), learned,
+    never, or module:function with (obs, action, next_obs) -> terminated on batches."""
     reward: str
     """The reward to imagine with: learned, or module:function with (obs, action, next_obs) ->
     reward on batches."""

@@ -18,7 +18,7 @@ from gymnasium import spaces, wrappers
 
 from mbpo.envs import endings
 from mbpo.envs.given import import_function
-from mbpo.envs.spec import env_name, spec_of
+from mbpo.envs.spec import spec_of
 from mbpo.errors import ConfigError, in_short
 from mbpo.types import TerminationFn
 
@@ -151,45 +151,37 @@ def _equal(value: object, assumed: object) -> bool:
     return value == assumed
 
 
-def resolve_termination(env: gymnasium.Env[Any, Any], choice: str | TerminationFn | None = None) -> TerminationFn:
-    """The termination function that `choice` stands for in this environment.
+def resolve_termination(
+    env: gymnasium.Env[Any, Any], choice: str | TerminationFn | None = None
+) -> TerminationFn | None:
+    """The termination function that `choice` stands for in this environment; None: learn it.
 
     Args:
         env: The training environment, wrappers and all.
-        choice: None or `"auto"`: the task's own rule, if it is known for certain. `"never"`: the
-            task never ends on its own (time limits do not count). `"module:function"`: imported.
+        choice: None or `"auto"`: the task's own rule if it is known for certain, and learned from
+            data if it is not. `"learned"`: learned in any case. `"never"`: the task never ends on its
+            own (time limits do not count). `"module:function"`: imported.
             A function: itself. It takes `(obs, action, next_obs)`, float32 arrays
             `[batch, obs]`, `[batch, act]`, `[batch, obs]`, in jax operations only, and returns a
             bool array `[batch]`.
 
     Raises:
-        ConfigError: There is no known rule, the choice cannot be read or imported, or the
-            function cannot be traced or returns something else than a bool array `[batch]`.
+        ConfigError: The choice cannot be read or imported, or the function cannot be traced or
+            returns something else than a bool array `[batch]`.
         UnsupportedEnvironment: See `spec_of`.
     """
     if choice is None or choice == "auto":
-        known = termination_fn_for(env)
-        if known is None:
-            raise ConfigError(_no_rule(env_name(env)))
-        return known
+        return termination_fn_for(env)
+    if choice == "learned":
+        return None
     if choice == "never":
         return endings.never_terminates
     if isinstance(choice, str):
-        shown, function = repr(choice), import_function(choice, "termination", SIGNATURE, ("auto", "never"))
+        shown, function = repr(choice), import_function(choice, "termination", SIGNATURE, ("auto", "learned", "never"))
     else:
         shown, function = getattr(choice, "__qualname__", None) or repr(choice), choice
     _check(function, shown, env)
     return function
-
-
-def _no_rule(name: str) -> str:
-    why = "as it is set up here, its rule is not the registered one" if name in TASKS else "it is not a known task"
-    return (
-        f"When does {name} end? MBPO imagines transitions and must know, but {why}. If it never ends on its own (time "
-        "limits aside), pass --termination never. Otherwise pass --termination module:function, naming a function "
-        f"{SIGNATURE} on batches of jax arrays ([batch, obs], [batch, act], [batch, obs] to bool [batch]); in Python, "
-        "pass termination_fn= the same."
-    )
 
 
 def _check(function: TerminationFn, shown: str, env: gymnasium.Env[Any, Any]) -> None:

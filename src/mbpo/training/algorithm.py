@@ -76,7 +76,7 @@ class Algorithm(abc.ABC):
             config: Settings to start from; default the preset of the environment's id.
             out: Folder to write the run to (settings, metrics, checkpoints); default none.
             termination_fn: The task's rule `(obs, action, next_obs) -> terminated`, on batches of
-                JAX arrays; default the known rule of a known task.
+                JAX arrays; default the known rule of a known task, learned for others.
             reward_fn: The task's reward `(obs, action, next_obs) -> reward`, on batches of JAX
                 arrays, to imagine with; default is to learn it.
             **settings: Any setting by name, nested ones as dicts: `utd_ratio=10`,
@@ -84,8 +84,7 @@ class Algorithm(abc.ABC):
 
         Raises:
             UnsupportedEnvironment: The environment cannot be made or learned in.
-            ConfigError: A setting is unknown or impossible, the termination rule is unknown, or a
-                function given does not fit.
+            ConfigError: A setting is unknown or impossible, or a function given does not fit.
             RunFolderError: `out` already holds a run.
         """
         enable_compilation_cache()
@@ -102,9 +101,9 @@ class Algorithm(abc.ABC):
             check_unused(self._folder)
         self._env = self._source.training_env()
         self.spec: Any = spec_for(self._env, self.algo)
-        self._termination_fn = (
-            resolve_termination(self._env, termination_fn or self.config.termination) if self.has_model else None
-        )
+        self._termination_fn: TerminationFn | None = None
+        if self.has_model:
+            self._termination_fn = resolve_termination(self._env, termination_fn or self.config.termination)
         self._reward_fn = resolve_reward(reward_fn or self.config.reward)
         if self._reward_fn is not None and not self.has_model:
             raise ConfigError(f"{self.algo} does not imagine rewards, so a reward function has no use with it.")
@@ -127,6 +126,11 @@ class Algorithm(abc.ABC):
     @abc.abstractmethod
     def _make_agent(self) -> Agent[Any]:
         """The agent for this environment and these settings."""
+
+    @property
+    def learns_termination(self) -> bool:
+        """Whether it learns when episodes end, no rule being known or given."""
+        return self.has_model and self._termination_fn is None
 
     @property
     def env_step(self) -> int:

@@ -20,7 +20,6 @@ class MBPO(Algorithm):
     algo: ClassVar[Algo] = "mbpo"
 
     def _make_agent(self) -> Agent[Any]:
-        assert self._termination_fn is not None
         split_key = stream_key(self.config.seed, Stream.SPLIT)
         return MBPOAgent(self.spec, self.config.mbpo, self._termination_fn, split_key, self._reward_fn)
 
@@ -41,7 +40,6 @@ class PETS(Algorithm):
     algo: ClassVar[Algo] = "pets"
 
     def _make_agent(self) -> Agent[Any]:
-        assert self._termination_fn is not None
         split_key = stream_key(self.config.seed, Stream.SPLIT)
         return PETSAgent(self.spec, self.config.pets, self._termination_fn, split_key, self._reward_fn)
 

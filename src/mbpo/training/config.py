@@ -42,8 +42,8 @@ class RunConfig:
     """Steps after which an evaluation episode is cut. For tasks that may never end: a time limit of
     the environment's own should come first, since what follows the cut does not count."""
     termination: str = "auto"
-    """The task's termination rule: `auto` (the known rule of a known task), `never`, or
-    `module:function` with `(obs, action, next_obs) -> terminated` on batches."""
+    """When imagined episodes end: `auto` (by the known rule of a known task, learned for others),
+    `learned`, `never`, or `module:function` with `(obs, action, next_obs) -> terminated` on batches."""
     reward: str = "learned"
     """The reward that the model imagines: `learned` with the dynamics, or the task's own as
     `module:function` with `(obs, action, next_obs) -> reward` on batches."""

@@ -5,6 +5,7 @@ The agent is known by its verbs only, and the environment by `Episodes`. What a 
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,7 @@ class Run(Generic[State]):
     """The newest value of every metric, arrays until they are looked at."""
     checkpoint_time: float = 0.0
     checkpoint_step: int = 0
+    mismatch_reported: bool = False
 
     def train(
         self,
@@ -123,6 +125,7 @@ class Run(Generic[State]):
             record["train_return"] = log.total_reward
             record["train_length"] = log.length
         record.update(self._latest_floats())
+        self._warn_of_mismatch()
         if evaluate:
             evaluation = self.evaluate(self.eval_episodes)
             record["eval_return_mean"] = evaluation.mean
@@ -133,6 +136,19 @@ class Run(Generic[State]):
                 record["eval_cut"] = evaluation.cut
         self.logbook.write(record)
         return callback is None or callback(dict(record)) is not False
+
+    def _warn_of_mismatch(self) -> None:
+        share = self.latest.get("termination_mismatch", 0.0)
+        if not share or self.mismatch_reported:
+            return
+        self.mismatch_reported = True
+        warnings.warn(
+            f"The termination rule disagrees with the environment on {share:.1%} of the newest transitions at "
+            f"environment step {self.env_step}, so imagined episodes end where real ones do not, or the other way "
+            "round. Pass a rule that fits (--termination module:function, termination_fn=) or learn it "
+            "(--termination learned).",
+            stacklevel=2,
+        )
 
     def evaluate(self, episodes: int, *, evaluator: Evaluator | None = None) -> Evaluation:
         """Mean-action episodes at the present step."""
