@@ -22,7 +22,6 @@ from mbpo.agents.settings import (
 )
 from mbpo.errors import ConfigError
 
-
 Pooling = Literal["min", "mean"]
 
 
