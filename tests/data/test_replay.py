@@ -1,5 +1,6 @@
 """Ring buffers against a plain-Python ring, and the share of real rows in mixed batches."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +13,12 @@ from mbpo.data.replay import (
     insert,
     insert_rows,
     make_replay,
+    newest_slots,
     num_real_rows,
+    retain_newest,
     sample_mixed,
     sample_rows,
+    spaced_slots,
     take,
     valid_mask,
 )
@@ -23,6 +27,7 @@ from mbpo.types import Transition
 CAPACITY, BATCH = 7, 4
 INSERT = jax.jit(insert)
 INSERT_ROWS = jax.jit(insert_rows)
+RETAIN = jax.jit(retain_newest)
 MIX = jax.jit(sample_mixed, static_argnames=("num_batches", "batch_size", "real_ratio"))
 DRAW = jax.jit(sample_rows, static_argnums=2)
 
@@ -216,3 +221,32 @@ def test_real_ratio_one_is_sampling_the_real_buffer():
     real, key = filled([1, 2, 3, 4, 5]), jax.random.key(3)
     mixed = MIX(real, filled([101]), key, num_batches=50, batch_size=20, real_ratio=1.0)
     jax.tree.map(np.testing.assert_array_equal, mixed, DRAW(real, key, (50, 20)))
+
+
+# --- The newest rows, and rows of every age ------------------------------------------------------
+
+
+@given(st.integers(1, 30), st.integers(0, 12))
+def test_cut_to_its_newest_a_ring_holds_them_in_order_at_the_front(inserted, count):
+    replay = make_replay(10, 1, 1)
+    rows = jax.tree.map(lambda a: jnp.zeros((inserted, *a.shape[1:]), a.dtype), replay.data)
+    rows = rows._replace(reward=jnp.arange(inserted, dtype=jnp.float32))
+    for i in range(inserted):
+        replay = INSERT(replay, jax.tree.map(lambda a, i=i: a[i], rows))
+    np.testing.assert_array_equal(
+        replay.data.reward[newest_slots(replay, min(inserted, 10))], range(inserted - 1, max(inserted - 11, -1), -1)
+    )
+    cut = RETAIN(replay, jnp.int32(count))
+    kept = min(count, inserted, 10)
+    assert (int(cut.size), int(cut.position)) == (kept, kept % 10)
+    np.testing.assert_array_equal(cut.data.reward[:kept], range(inserted - kept, inserted))
+    # The next row comes after them.
+    after = INSERT(cut, jax.tree.map(lambda a: a[0], rows)._replace(reward=jnp.float32(99)))
+    assert float(after.data.reward[int(cut.position)]) == 99
+
+
+@pytest.mark.parametrize(("size", "expected"), [(4, [0, 0, 1, 1, 2, 2, 3, 3]), (8, list(range(8))), (20, None)])
+def test_slots_are_spaced_over_all_that_is_held(size, expected):
+    replay = eqx.tree_at(lambda r: r.size, make_replay(20, 1, 1), jnp.int32(size))
+    slots = spaced_slots(replay, 8).tolist()
+    assert slots == (expected or [0, 2, 5, 7, 10, 12, 15, 17])

@@ -27,9 +27,8 @@ def branched_rollouts(
 ) -> tuple[Replay, Metrics]:
     """Branch from every start state for up to `rollout_length` steps and store what is imagined.
 
-    A branch ends when the model predicts termination; the terminal transition is stored and
-    nothing after it. A row the model sends to infinity or NaN, or that the gate does not admit, ends
-    its branch unstored. When all branches have ended, so does the loop.
+    A branch ends when the model predicts termination; the terminal transition is stored and nothing
+    after it. A row sent to infinity or NaN, or not admitted by the gate, ends its branch unstored.
 
     Args:
         start_obs: States drawn from the real buffer.
@@ -40,12 +39,10 @@ def branched_rollouts(
         gate: Ends branches one by one; None: only k, termination and infinities do.
 
     Returns:
-        The buffer, and `rollout_rows` (rows stored), `rollout_alive` (share of branches that ran
-        to the end), `rollout_gated` (share that the gate ended), `model_uncertainty` (mean over stored
-        rows and channels), `rollout_nonfinite` (rows cut).
+        The buffer, and how many rows were stored or not finite, the shares of branches that ran to the
+        end or that the gate ended, and the mean uncertainty over stored rows and channels.
     """
-    batch = start_obs.shape[0]
-    gate = open_gate() if gate is None else gate
+    batch, gate = start_obs.shape[0], gate or open_gate()
 
     def step(carry):  # type: ignore[no-untyped-def]
         t, obs, alive, memory, buffer, stored, uncertainty, nonfinite, gated = carry
