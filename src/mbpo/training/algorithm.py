@@ -129,6 +129,11 @@ class Algorithm(abc.ABC):
         """The agent for this environment and these settings."""
 
     @property
+    def learned(self) -> tuple[Agent[Any], Any]:
+        """The agent and its state, to look into; the state is taken back by the next `learn`."""
+        return self._run.agent, self._run.state
+
+    @property
     def env_step(self) -> int:
         """Real environment steps taken so far."""
         return self._run.env_step
