@@ -29,8 +29,8 @@ PATHS = 24
 CALIBRATION_STEPS = (1, 5, 20)
 PICTURE_LENGTH = 20
 """Steps of a branch in the picture."""
-ROWS_PER_SHARE = 1600
-"""Rows visited by each π_λ, about."""
+ROWS_PER_SHARE, MAX_VISITS = 1600, 16
+"""Rows visited by each π_λ, about, and environments they come from, at most."""
 DATA_ROWS = (1000, 4000)
 """Rows of π₀'s own data that models are fitted to: as many as the run has, between these."""
 SIZE_SHARES = (1 / 16, 1 / 4, 1)
@@ -191,7 +191,7 @@ def _shift(subject: Subject, policy: Stochastic, steps: int, seed: int, key: Key
     """Data of π₀, fresh models on growing parts of it, and their errors where each π_λ goes."""
     record_key, fit_key, draw_key = jax.random.split(key, 3)
     rows = int(np.clip(len(subject.replay.reward), *DATA_ROWS))
-    data_slots, visits = math.ceil(rows / steps), max(round(ROWS_PER_SHARE / steps), 2)
+    data_slots, visits = math.ceil(rows / steps), int(np.clip(round(ROWS_PER_SHARE / steps), 2, MAX_VISITS))
     shares = np.repeat(np.array([0.0, *SHARES]), [data_slots, *[visits] * len(SHARES)])
     slots = record_episodes(
         subject.source,

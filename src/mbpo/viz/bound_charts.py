@@ -19,7 +19,7 @@ def bound_chart(trust: Trust) -> Chart:
     how_shift = (
         "as the run recorded it"
         if shift.source == "recorded"
-        else f"a lower bound from the replay buffer (equal policies could score up to {shift.noise:.2g} by chance)"
+        else f"a lower bound from the replay buffer (equal policies could score up to {shift.noise:.2g} by chance), so that k* may be larger"
     )
     own_label = f"penalty (ε′ = {own.on_policy_error:.2g}, model's own width)"
     vacuous = 2 * main.r_max / (1 - main.gamma)
@@ -129,7 +129,8 @@ def history_charts(trust: Trust) -> list[Chart]:
         series.append(Series(track.env_step, track.value, "k* of the bound", colour=COLOURS[2]))
     if "rollout_alive" in tracks:
         alive = tracks["rollout_alive"].value.mean()
-        endings.append(f"{1 - alive:.1%} of the branches ended before k (termination, a gate, or not finite)")
+        share = "no branch" if alive == 1 else f"{1 - alive:.1%} of the branches"
+        endings.append(f"{share} ended before k (by termination, a gate, or as not finite)")
     if "rollout_nonfinite" in tracks:
         endings.append(f"{tracks['rollout_nonfinite'].value.sum():.0f} rows were cut as not finite")
     endings.append(
