@@ -26,11 +26,15 @@ class TrustArguments:
 def main(argv: list[str]) -> int:
     """Print the answers, and write the report."""
     arguments = parse(TrustArguments, argv, prog="mbpo trust")
+    from mbpo.errors import RunFolderError
     from mbpo.trust.measure import measure
     from mbpo.viz.trust_report import headlines, write_report
 
+    out = arguments.out or arguments.folder / "trust"
+    if out.exists() and not out.is_dir():  # Said before a minute is spent.
+        raise RunFolderError(f"{out} is a file; --out must name a folder for the report.")
     trust = measure(arguments.folder, episodes=arguments.episodes, seed=arguments.seed)
-    files = write_report(trust, arguments.out or arguments.folder / "trust")
+    files = write_report(trust, out)
     print(f"{trust.algo} on {trust.env_id} at environment step {trust.env_step}, {trust.real_rows} real rows")
     for line in headlines(trust):
         print(f"- {line}")

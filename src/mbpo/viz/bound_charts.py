@@ -19,7 +19,8 @@ def bound_chart(trust: Trust) -> Chart:
     how_shift = (
         "as the run recorded it"
         if shift.source == "recorded"
-        else f"a lower bound from the replay buffer (equal policies could score up to {shift.noise:.2g} by chance), so that k* may be larger"
+        else f"a lower bound from the replay buffer, so that k* may be larger (equal policies could score up to "
+        f"{shift.noise:.2g} by chance)"
     )
     own_label = f"penalty (ε′ = {own.on_policy_error:.2g}, model's own width)"
     vacuous = 2 * main.r_max / (1 - main.gamma)
