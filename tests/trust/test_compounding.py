@@ -7,6 +7,7 @@ import pytest
 from oracles import LINEAR_GAUSSIAN
 
 from mbpo.trust.compounding import LEVELS, calibration, compounding, imagine
+from mbpo.trust.picture import draw_branches, principal_directions
 from mbpo.trust.trajectories import Episode, as_rows, cut_branches
 from mbpo.types import ModelOutput
 
@@ -135,3 +136,24 @@ def test_branches_leave_every_so_many_steps_and_end_with_the_trajectory():
     rows = as_rows(episodes)
     assert rows.next_obs[:, 0].tolist() == [1, 2, 3, 4, 5, 101, 102]
     assert rows.terminated.tolist() == [False] * 6 + [True]
+
+
+def test_the_picture_shows_the_beginning_of_a_long_trajectory():
+    obs = np.random.default_rng(0).standard_normal((501, 3)).astype(np.float32)
+    episode = Episode(obs, np.zeros((500, 1), np.float32), np.zeros(500, np.float32), terminated=False)
+    branches = cut_branches([episode], every=15, horizon=50)
+    imagined = branches.truth[:, None].copy()
+    imagined[:, 0, 3, 0] += 0.5
+    projection = principal_directions(obs, np.array([0.5, 1.0, 1.0]))
+    picture = draw_branches(projection, [episode], branches, imagined, episode=0, length=20)
+    assert picture.start == (0, 30, 60, 90, 120, 150, 180)
+    assert picture.truth.shape == (201, 2)
+    assert [path.shape for path in picture.branches] == [(20, 2)] * 7
+    # One of three numbers is off by one spread, at the fourth step alone; elsewhere branches lie on the truth.
+    np.testing.assert_allclose(picture.errors[1], np.eye(20)[3] / np.sqrt(3), atol=1e-6)
+    np.testing.assert_allclose(picture.branches[1][4:], picture.truth[35:51], atol=1e-5)
+
+
+def test_one_observation_has_one_direction():
+    projection = principal_directions(np.arange(5.0)[:, None], np.array([2.0]))
+    np.testing.assert_allclose(projection(np.array([[4.0]])), [[1.0, 0.0]])

@@ -7,6 +7,9 @@ from jaxtyping import Float
 
 from mbpo.trust.trajectories import Branches, Episode
 
+MAX_STEPS = 200
+"""Steps of the trajectory that are drawn."""
+
 
 class Projection(NamedTuple):
     """Two directions of largest variance of the observations, each scaled by its spread."""
@@ -66,9 +69,14 @@ def draw_branches(
     episode: int,
     length: int,
 ) -> Picture:
-    """The branches that leave one episode, `length` steps long at most, one every `length` steps or so."""
+    """The branches that leave one episode, `length` steps long at most, one every `length` steps or so.
+
+    Of a long episode only the first `MAX_STEPS` are drawn: more would be a ball of yarn.
+    """
     chosen: list[int] = []
     for row in np.flatnonzero(branches.episode == episode).tolist():
+        if branches.start[row] >= MAX_STEPS:
+            break
         if not chosen or branches.start[row] - branches.start[chosen[-1]] >= length:
             chosen.append(row)
     paths, errors = [], []
@@ -77,7 +85,9 @@ def draw_branches(
         path = imagined[row, 0, :steps, :-1]
         with np.errstate(invalid="ignore", over="ignore"):
             gap = (path - branches.truth[row, :steps, :-1]) / projection.spread
-            errors.append(np.sqrt(np.mean(gap**2, axis=-1)))
+            error = np.sqrt(np.mean(gap**2, axis=-1))
+        errors.append(np.where(np.isfinite(error), error, np.inf))
         paths.append(projection(path))
     starts = tuple(int(branches.start[row]) for row in chosen)
-    return Picture(projection.labels, projection(episodes[episode].obs), starts, tuple(paths), tuple(errors))
+    truth = projection(episodes[episode].obs[: MAX_STEPS + 1])
+    return Picture(projection.labels, truth, starts, tuple(paths), tuple(errors))

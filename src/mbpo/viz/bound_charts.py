@@ -105,7 +105,7 @@ def terms_charts(trust: Trust) -> list[Chart]:
             ),
             how=(
                 "ε_m is read off the recorded hold-out error h, a root mean square over outputs: TV at the data's "
-                f"resolution is 2Φ(√outputs · h/2) − 1.{note}"
+                f"resolution is about 2Φ(√outputs · h/2) − 1.{note}"
             ),
         )
     ]

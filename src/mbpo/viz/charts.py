@@ -104,8 +104,16 @@ def chart_html(chart: Chart) -> dict[str, Any]:
         "margin": {"l": 62, "r": 14, "t": 12, "b": 50},
         "height": 440,
         "font": {"family": "system-ui, sans-serif", "size": 13},
-        "xaxis": {"title": {"text": chart.x_label, "standoff": 8}, "gridcolor": "#e6e6e6", "zeroline": False},
-        "yaxis": {"title": {"text": chart.y_label, "standoff": 6}, "gridcolor": "#e6e6e6", "zeroline": False},
+        "xaxis": {
+            "title": {"text": chart.x_label, "standoff": 8, "font": {"size": 13}},
+            "gridcolor": "#e6e6e6",
+            "zeroline": False,
+        },
+        "yaxis": {
+            "title": {"text": chart.y_label, "standoff": 6, "font": {"size": 13}},
+            "gridcolor": "#e6e6e6",
+            "zeroline": False,
+        },
         "plot_bgcolor": "white",
         "paper_bgcolor": "white",
         "hovermode": "closest",
@@ -117,7 +125,9 @@ def chart_html(chart: Chart) -> dict[str, Any]:
     if chart.log_y:
         heights = np.concatenate([series.y[np.isfinite(series.y) & (series.y > 0)] for series in chart.series])
         # Over many decades only powers of ten are written, over few Plotly chooses.
-        layout["yaxis"] |= {"type": "log"} | ({"dtick": 1} if heights.max() > 100 * heights.min() else {})
+        layout["yaxis"] |= {"type": "log"} | (
+            {"dtick": 1} if heights.size and heights.max() > 100 * heights.min() else {}
+        )
     if chart.y_range is not None:
         layout["yaxis"]["range"] = list(chart.y_range)
     # Marks are shapes, which have no legend of their own: an empty line stands in.

@@ -54,17 +54,17 @@ def _picture(trust: Trust) -> Chart:
             Series(starts[:, 0], starts[:, 1], "a branch leaves", kind="points", colour=COLOURS[1]),
         ],
         value_label="distance to the truth, in spreads of the data",
-        value_max=float(np.clip(np.nanquantile(np.concatenate(errors), 0.95), 0.02, 2.0)),
+        value_max=float(np.clip(np.quantile(np.concatenate(errors), 0.95, method="inverted_cdf"), 0.02, 2.0)),
         conclusion=(
             f"After {length} imagined steps half of these branches are within {np.median(ends):.2g} spreads of where "
             f"the environment truly went, and the worst is {ends.max():.2g} off."
         ),
         how=(
-            "Black is a real trajectory of the run's own policy, the one of median return. At each orange dot the "
-            f"model takes over and repeats the actions that were really taken, for up to {length} steps; where a "
-            "branch stays on the black line, imagination and reality agree. The plane is that of the two principal "
-            "components of the observations (share of their variance in brackets), each in units of its spread in the "
-            "replay buffer."
+            "Black is a real trajectory of the run's own policy (the first 200 steps of the one of median return). At "
+            f"each orange dot the model takes over and repeats the actions really taken, for up to {length} steps; "
+            "where a branch stays on the black line, imagination and reality agree. The plane is that of the two "
+            "principal components of the observations (share of their variance in brackets), each in units of its "
+            "spread in the replay buffer."
         ),
     )
 
