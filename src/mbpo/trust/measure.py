@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -37,6 +37,9 @@ SIZE_SHARES = (1 / 16, 1 / 4, 1)
 """Growing data: these shares of it."""
 VARIATION_STATES, VARIATION_DRAWS = 256, 64
 """States and actions of each that TV(U, π₀) is estimated with."""
+
+
+Terms: TypeAlias = tuple[PolicyShift | None, BoundCurve | None, BoundCurve | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +91,7 @@ def measure(folder: Path, *, episodes: int = 10, seed: int | None = None) -> Tru
         RunFolderError, CheckpointError, UnsupportedEnvironment, EnvironmentFault: with the reason.
     """
     started = time.monotonic()
-    if episodes < 1:
-        raise ConfigError(f"Measuring takes at least 1 episode, and got {episodes}.")
-    if seed is not None and seed < 0:
-        raise ConfigError(f"The seed is a whole number of at least 0, not {seed}.")
+    _check(episodes, seed)
     subject = read_subject(folder)
     seed = subject.config.seed if seed is None else seed
     key = stream_key(seed, Stream.TRUST)
@@ -110,15 +110,13 @@ def measure(folder: Path, *, episodes: int = 10, seed: int | None = None) -> Tru
     recorded = [episode for slot in slots for episode in slot]
     along = _along(subject, recorded, keys["imagine"], seed)
     outputs = subject.spec.obs_dim + (subject.reward_fn is None)
-    spread = target_spread(subject.ensemble)
-    on_policy = one_step(subject.ensemble, as_rows(recorded), spread, outputs=outputs)
-    on_data = one_step(subject.ensemble, subject.replay, spread, outputs=outputs)
+    errors = _errors(subject, recorded, outputs)
     history = read_history(subject.records)
-    errors = float(on_policy.variation.mean()), float(on_policy.own_variation.mean())
-    policy = subject.policy
-    if policy is not None:
-        terms = _terms(subject, policy, history, errors, keys["policy"])
-        shift = _shift(subject, policy, steps, seed, keys["shift"], outputs)
+    terms: Terms = (None, None, None)
+    shift = None
+    if subject.policy is not None:
+        terms = _terms(subject, subject.policy, history, errors, keys["policy"])
+        shift = _shift(subject, subject.policy, steps, seed, keys["shift"], outputs)
     return Trust(
         env_id=subject.config.env_id,
         algo=subject.config.algo,
@@ -131,18 +129,35 @@ def measure(folder: Path, *, episodes: int = 10, seed: int | None = None) -> Tru
         real_rows=len(subject.replay.reward),
         output_names=(*(f"obs[{i}]" for i in range(subject.spec.obs_dim)), "reward"),
         **along,
-        model_error=float(on_data.variation.mean()),
-        on_policy_error=errors[0],
-        own_on_policy_error=errors[1],
-        on_policy_rms=float(np.sqrt(np.mean(on_policy.error**2))),
-        policy_shift=None if policy is None else terms[0],
-        shift=None if policy is None else shift,
-        bound=None if policy is None else terms[1],
-        own_bound=None if policy is None else terms[2],
+        **errors,
+        policy_shift=terms[0],
+        shift=shift,
+        bound=terms[1],
+        own_bound=terms[2],
         history=history,
         branches_per_refit=getattr(subject.config.chosen, "rollout_batch_size", None),
         seconds=time.monotonic() - started,
     )
+
+
+def _check(episodes: int, seed: int | None) -> None:
+    if episodes < 1:
+        raise ConfigError(f"Measuring takes at least 1 episode, and got {episodes}.")
+    if seed is not None and seed < 0:
+        raise ConfigError(f"The seed is a whole number of at least 0, not {seed}.")
+
+
+def _errors(subject: Subject, recorded: list[Episode], outputs: int) -> dict[str, float]:
+    """One-step errors on the buffer's rows and on the fresh trajectories'."""
+    spread = target_spread(subject.ensemble)
+    on_policy = one_step(subject.ensemble, as_rows(recorded), spread, outputs=outputs)
+    on_data = one_step(subject.ensemble, subject.replay, spread, outputs=outputs)
+    return {
+        "model_error": float(on_data.variation.mean()),
+        "on_policy_error": float(on_policy.variation.mean()),
+        "own_on_policy_error": float(on_policy.own_variation.mean()),
+        "on_policy_rms": float(np.sqrt(np.mean(on_policy.error**2))),
+    }
 
 
 def _along(subject: Subject, recorded: list[Episode], key: Key[Array, ""], seed: int) -> dict[str, Any]:
@@ -169,9 +184,9 @@ def _terms(
     subject: Subject,
     policy: Stochastic,
     history: dict[str, Track],
-    errors: tuple[float, float],
+    errors: dict[str, float],
     key: Key[Array, ""],
-) -> tuple[PolicyShift, BoundCurve | None, BoundCurve | None]:
+) -> Terms:
     """ε_π, and theorem 4.3 at both resolutions; without discount the theorem says nothing."""
     replay = subject.replay
     if "policy_shift" in history:
@@ -183,8 +198,8 @@ def _terms(
     if policy.gamma >= 1:
         return shift, None, None
     r_max = float(np.abs(replay.reward).max())
-    first, second = (bound_curve(policy.gamma, r_max, error, shift.value) for error in errors)
-    return shift, first, second
+    first = bound_curve(policy.gamma, r_max, errors["on_policy_error"], shift.value)
+    return shift, first, bound_curve(policy.gamma, r_max, errors["own_on_policy_error"], shift.value)
 
 
 def _shift(subject: Subject, policy: Stochastic, steps: int, seed: int, key: Key[Array, ""], outputs: int) -> Shift:
