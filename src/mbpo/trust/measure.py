@@ -147,7 +147,7 @@ def _check(episodes: int, seed: int | None) -> None:
         raise ConfigError(f"The seed is a whole number of at least 0, not {seed}.")
 
 
-def _errors(subject: Subject, recorded: list[Episode], outputs: int) -> dict[str, float]:
+def _errors(subject: Subject, recorded: list[Episode], outputs: int) -> dict[str, Any]:
     """One-step errors on the buffer's rows and on the fresh trajectories'."""
     spread = target_spread(subject.ensemble)
     on_policy = one_step(subject.ensemble, as_rows(recorded), spread, outputs=outputs)
