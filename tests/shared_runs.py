@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import pytest
+from tiny_tasks import RUN_SETTINGS, SHORT
 
 from mbpo.training.algorithms import MBPO
 
@@ -40,3 +41,11 @@ def shared_agents():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MBPO, "_make_agent", cached)
         yield
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, compiled_code, shared_agents):
+    """The folder of a finished run of MBPO, 80 steps long; not to be written to."""
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    MBPO(SHORT, out=folder, **RUN_SETTINGS).learn(80).close()
+    return folder

@@ -13,6 +13,7 @@ COMMANDS = {
     "eval": "measure how good a trained policy is",
     "plot": "draw learning curves of one run or several",
     "compare": "train several algorithms on one task with many seeds, and draw them together",
+    "trust": "measure how far a run's model can be trusted",
 }
 
 

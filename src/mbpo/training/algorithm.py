@@ -133,6 +133,11 @@ class Algorithm(abc.ABC):
         return self.has_model and self._termination_fn is None
 
     @property
+    def learned(self) -> tuple[Agent[Any], Any]:
+        """The agent and its state, to look into; the state is taken back by the next `learn`."""
+        return self._run.agent, self._run.state
+
+    @property
     def env_step(self) -> int:
         """Real environment steps taken so far."""
         return self._run.env_step

@@ -21,6 +21,7 @@ class Stream(IntEnum):
     TRAINING_EPISODE = 3
     EVALUATION_EPISODE = 4
     PREDICT = 5
+    TRUST = 6
 
 
 def stream_key(seed: int, stream: Stream) -> Key[Array, ""]:

@@ -1,0 +1,1 @@
+"""Measuring the theorems' terms on a run: when to trust its model. Numbers only; `viz` draws them."""
