@@ -81,7 +81,6 @@ def contents(folder: Path) -> dict[Path, bytes]:
         ("tiny_tasks:Unbounded-v0", ["no finite action bounds", "TransformAction"]),
         ("no_such_module:Env-v0", ["No module named 'no_such_module'"]),
         ("tiny_tasks:Shrot-v0", ["Did you mean 'Short-v0'"]),
-        (SHORT, ["Short-v0", "--termination never"]),
     ],
 )
 def test_environment(paragraph, tmp_path, monkeypatch, env_id, words):

@@ -283,16 +283,15 @@ def complaint(env, choice) -> str:
 
 
 @pytest.mark.parametrize("choice", [None, "auto"])
-def test_without_a_rule_the_user_is_asked(choice):
-    message = complaint(Impostor(), choice)
-    for words in ["Impostor", "--termination never", "--termination module:function", "termination_fn="]:
-        assert words in message
-    assert "(obs, action, next_obs) -> terminated" in message
+def test_without_a_rule_it_is_to_be_learned(choice):
+    assert resolve_termination(Impostor(), choice) is None
+    changed = gymnasium.make("MountainCarContinuous-v0", goal_velocity=0.01)
+    assert resolve_termination(changed, choice) is None
+    assert resolve_termination(gymnasium.make("MountainCarContinuous-v0"), choice) is endings.mountain_car_ends
 
 
-def test_with_a_changed_rule_the_reason_is_given():
-    env = gymnasium.make("MountainCarContinuous-v0", goal_velocity=0.01)
-    assert "as it is set up here" in complaint(env, None)
+def test_a_known_rule_may_be_learned_all_the_same():
+    assert resolve_termination(gymnasium.make("Pendulum-v1"), "learned") is None
 
 
 def test_never_and_a_function():
@@ -343,10 +342,10 @@ def test_our_own_rules_can_be_named():
         ("own_rules:LIMIT", ["is a float, not a function"]),
         ("broken_rules:fallen", ["No module named 'no_such_dependency_of_it'"]),
         ("no_such_rules:fallen", ["No module named 'no_such_rules'", "PYTHONPATH"]),
-        ("nevr", ["none of auto, never and module:function", "Did you mean 'never'?"]),
-        ("", ["none of auto, never and module:function"]),
-        ("own_rules:", ["none of auto, never and module:function"]),
-        (":fallen", ["none of auto, never and module:function"]),
+        ("nevr", ["none of auto, learned, never and module:function", "Did you mean 'never'?"]),
+        ("", ["none of auto, learned, never and module:function"]),
+        ("own_rules:", ["none of auto, learned, never and module:function"]),
+        (":fallen", ["none of auto, learned, never and module:function"]),
     ],
 )
 def test_names_that_cannot_be_resolved(rules, choice, words):

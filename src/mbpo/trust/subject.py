@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from mbpo.agents.base import Memory
 from mbpo.agents.config import ModelConfig
@@ -24,6 +24,7 @@ from mbpo.envs.make import EnvSource
 from mbpo.errors import CheckpointError, RunFolderError
 from mbpo.model.ensemble import Ensemble, as_model_step
 from mbpo.model.reward import with_reward
+from mbpo.model.termination import never
 from mbpo.nn.distributions import log_tanh_derivative
 from mbpo.training.algorithm import Algorithm
 from mbpo.training.algorithms import load
@@ -78,15 +79,8 @@ class Subject:
     @property
     def model_step(self) -> ModelStep:
         """The model as a branch is imagined with, but for its end: along a recorded trajectory none ends early."""
-        step = as_model_step(self.ensemble, never_ends)
+        step = as_model_step(self.ensemble, never)
         return step if self.reward_fn is None else with_reward(step, self.reward_fn)
-
-
-def never_ends(
-    obs: Float[Array, "*batch obs"], action: Float[Array, "*batch act"], next_obs: Float[Array, "*batch obs"]
-) -> Array:
-    """A termination rule that never holds."""
-    return jnp.zeros(obs.shape[:-1], bool)
 
 
 def read_subject(folder: Path) -> Subject:
