@@ -7,7 +7,7 @@ import pytest
 from oracles import PointMass
 
 from mbpo.agents.config import ModelConfig
-from mbpo.agents.pets import PETSAgent, PETSConfig
+from mbpo.agents.pets import PETSAgent, PETSConfig, _World
 from mbpo.errors import ConfigError
 
 SMALL = {
@@ -90,7 +90,7 @@ def test_first_actions_are_uniform_and_can_be_held():
 def test_acting_moves_the_plan_on_and_an_end_resets_it(agent):
     state = agent.init(KEY)
     np.testing.assert_array_equal(state.plan, np.ones((4, 1)))
-    plan = np.asarray(agent._plan((state.model.ensemble, None), jnp.asarray(OBS), state.plan, KEY))
+    plan = np.asarray(agent._plan(_World(state.model.ensemble, None), jnp.asarray(OBS), state.plan, KEY))
     action, state = agent.act(state, OBS, 12, KEY)
     np.testing.assert_allclose(action, plan[0], rtol=1e-5, atol=1e-6)
     # The new end of the plan is the middle of [-1, 3].

@@ -49,7 +49,7 @@ def test_it_writes_figures_and_numbers(printed, run):
     numbers = json.loads((run / "trust" / "trust.json").read_text())
     assert numbers["env_step"] == 80
     assert len(numbers["compounding"]["median"]) == 20
-    assert numbers["policy_shift"]["source"] == "bounded below"
+    assert numbers["policy_shift"]["source"] == "recorded"
 
 
 def test_the_page_loads_nothing(printed, run):
@@ -59,7 +59,7 @@ def test_the_page_loads_nothing(printed, run):
     loads = r"<(script|img|iframe|link)\b[^>]*\s(src|href)\s*=\s*[\"'](?!data:)"
     assert not re.search(loads, outside_scripts)
     assert not re.search(r"<script[^>]*\ssrc", page.split("plotly.js", 1)[0] + page[page.rindex("</main>") :])
-    for words in ("What stands in for what", "fresh trajectories", "never set to a state", "not recorded by this run"):
+    for words in ("What stands in for what", "fresh trajectories", "never set to a state"):
         assert words in outside_scripts
     assert outside_scripts.count('class="conclusion"') == len(FIGURES)
     assert "nan" not in re.sub(r"<[^>]*>", " ", outside_scripts).lower().split()

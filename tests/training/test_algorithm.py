@@ -460,7 +460,7 @@ def test_environments_that_cannot_be_learned_in(env, error, words):
         ({"seed": -1}, "'seed'"),
         ({"eval_freq": "often"}, "'eval_freq'"),
         ({"env_id": "Pendulum-v1"}, "first argument"),
-        ({"termination": "auto"}, "termination_fn="),
+        ({"termination": "atuo"}, "Did you mean 'auto'"),
     ],
 )
 def test_settings_that_are_refused(settings, words):

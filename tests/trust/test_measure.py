@@ -60,7 +60,7 @@ def test_everything_is_measured(trust):
         assert np.isfinite(curve.line.standard_error)
     assert trust.bound.gamma == 0.99
     assert trust.bound.on_policy_error == trust.on_policy_error
-    assert trust.policy_shift.source == "bounded below"
+    assert trust.policy_shift.source == "recorded"
     assert trust.branches_per_refit == 64
     assert set(trust.history) >= {"rollout_length", "rollout_alive", "model_holdout_error"}
 
@@ -76,17 +76,19 @@ def test_json_is_json(trust):
     assert values["shift"]["curves"][0]["line"]["slope"] == trust.shift.curves[0].line.slope
 
 
-def test_another_seed_and_what_the_run_recorded(tiny_run, trust, tmp_path):
+def test_another_seed_and_a_run_that_recorded_no_shift(tiny_run, trust, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
     for name in ("config.json", "checkpoint"):
         (copy / name).symlink_to(tiny_run / name)
-    lines = [json.dumps(record | {"policy_shift": 0.125}) for record in read_lines(tiny_run)]
+    recorded = read_lines(tiny_run)
+    lines = [json.dumps({k: v for k, v in record.items() if k != "policy_shift"}) for record in recorded]
     (copy / "metrics.jsonl").write_text("\n".join([*lines, ""]))
     found = measure(copy, episodes=3, seed=4)
     assert found.on_policy_error != trust.on_policy_error
-    assert found.policy_shift == (0.125, "recorded", 0.0)
-    assert found.bound.policy_shift == 0.125
+    assert trust.policy_shift == (recorded[-1]["policy_shift"], "recorded", 0.0)
+    assert found.policy_shift.source == "bounded below"
+    assert 0 < found.bound.policy_shift < 1
 
 
 def test_pets_has_a_model_and_no_policy(tmp_path):
