@@ -33,11 +33,11 @@ def learning_curve(folder: str, steps: tuple[int, ...]) -> str:
     return "\n".join(lines)
 
 
-def regret() -> str:
+def regret(folder: str, steps: tuple[int, ...]) -> str:
     """Distance to the optimum from the same starts."""
     lines = ["| real steps | optimum from the same starts | median regret | worst regret |", "|---|---|---|---|"]
-    for row in rows(RESULTS / "pendulum" / "regret.csv"):
-        if row["env_step"] in (400, 600, 800, 1000):
+    for row in rows(RESULTS / folder / "regret.csv"):
+        if row["env_step"] in steps:
             cells = (row["env_step"], row["mean_optimum"], row["median_regret"], row["worst_regret"])
             lines.append("| {:.0f} | {:.1f} | {:.1f} | {:.1f} |".format(*cells))
     return "\n".join(lines)
@@ -62,12 +62,35 @@ def wall_clock() -> str:
     return "\n".join(lines)
 
 
+def horizon() -> str:
+    """What the best plans of a length lose, by length and tail."""
+    found = rows(RESULTS / "pendulum_horizon.csv")
+    tails = sorted({row["tail_steps"] for row in found})
+    lines = ["| horizon | " + " | ".join(f"tail {tail:.0f}" for tail in tails) + " |", "|---" * (len(tails) + 1) + "|"]
+    for steps in sorted({row["horizon"] for row in found}):
+        cells = [f"{row['mean_regret']:.1f}" for row in found if row["horizon"] == steps]
+        lines.append(f"| {steps:.0f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def planning_speed() -> str:
+    """PETS's decisions per second."""
+    about = json.loads((RESULTS / "planning_speed.json").read_text())
+    lines = [f"| settings | decisions/s on {about['cores']} cores, median (slowest to fastest round) |", "|---|---|"]
+    for found in about["decisions_per_second"]:
+        lines.append("| {settings} | {median:.0f} ({slowest:.0f} to {fastest:.0f}) |".format(**found))
+    return "\n".join(lines)
+
+
 TABLES = {
     "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),
     "inverted_pendulum": lambda: learning_curve("inverted_pendulum", (500, 1000, 2000, 3000)),
     "pendulum_pets": lambda: learning_curve("pendulum_pets", (500, 1000)),
     "pendulum_sac": lambda: learning_curve("pendulum_sac", (1000, 2000, 3000, 4000, 5000)),
-    "regret": regret,
+    "regret": lambda: regret("pendulum", (400, 600, 800, 1000)),
+    "regret_pets": lambda: regret("pendulum_pets", (500, 1000)),
+    "horizon": horizon,
+    "planning_speed": planning_speed,
     "optimum": optimum,
     "wall_clock": wall_clock,
 }

@@ -221,8 +221,8 @@ class PETSAgent(Agent[PETSState]):
         config, model_step = self.config, self._model_step(ensemble, member_key)
 
         def objective(actions: Array, score_key: Key[Array, ""]) -> Array:
-            shared = {"num_particles": config.num_particles, "tail_steps": config.tail_steps}
-            return sequence_returns(model_step, obs, actions, score_key, **shared)
+            particles, tail = config.num_particles, config.tail_steps
+            return sequence_returns(model_step, obs, actions, score_key, num_particles=particles, tail_steps=tail)
 
         planners: dict[str, Callable[..., Array]] = {"cem": cem, "icem": icem, "mppi": mppi}
         own: dict[str, Any] = {"iterations": config.iterations, "population": config.population}
