@@ -128,6 +128,26 @@ def against_sb3() -> str:
     return "\n".join(lines)
 
 
+def horizon() -> str:
+    """What the best plans of a length lose, by length and tail."""
+    found = rows(RESULTS / "pendulum_horizon.csv")
+    tails = sorted({row["tail_steps"] for row in found})
+    lines = ["| horizon | " + " | ".join(f"tail {tail:.0f}" for tail in tails) + " |", "|---" * (len(tails) + 1) + "|"]
+    for steps in sorted({row["horizon"] for row in found}):
+        cells = [f"{row['mean_regret']:.1f}" for row in found if row["horizon"] == steps]
+        lines.append(f"| {steps:.0f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def planning_speed() -> str:
+    """PETS's decisions per second."""
+    about = json.loads((RESULTS / "planning_speed.json").read_text())
+    lines = [f"| settings | decisions/s on {about['cores']} cores, median (slowest to fastest round) |", "|---|---|"]
+    for found in about["decisions_per_second"]:
+        lines.append("| {settings} | {median:.0f} ({slowest:.0f} to {fastest:.0f}) |".format(**found))
+    return "\n".join(lines)
+
+
 TABLES = {
     "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),
     "inverted_pendulum": lambda: learning_curve("inverted_pendulum", (500, 1000, 2000, 3000)),
@@ -141,6 +161,9 @@ TABLES = {
     "regret": lambda: regret("pendulum", (400, 600, 800, 1000)),
     "sac_regret": lambda: regret("pendulum_sac", (3000, 4000, 5000)),
     "against_sb3": against_sb3,
+    "regret_pets": lambda: regret("pendulum_pets", (500, 1000)),
+    "horizon": horizon,
+    "planning_speed": planning_speed,
     "optimum": optimum,
     "wall_clock": wall_clock,
 }

@@ -84,21 +84,20 @@ PENDULUM_PETS: dict[str, Any] = {
     "pets": {
         "random_steps": 200,
         "random_action_hold": 6,  # As for MBPO.
-        # With twice the refits, twenty epochs and a tenth held out, the worst of four seeds from 100 on
-        # loses 5 to the optimum instead of 9, for half a minute's fitting in all.
-        "model_train_freq": 25,
+        "model_train_freq": 25,  # As for MBPO; less often, some seeds' models were still poor at the end.
         "planner": "mppi",  # Weighs by return, so a plan is not the mean of a swing left and one right.
-        # A swing from the bottom takes longer than the horizon, so a plan must be paid for where it
-        # ends. As if for a second more: with the exact dynamics the best plan of 14 steps then loses 3
-        # to the optimum, that of 20 steps without a tail 4, and a model goes astray less in 14 steps.
-        # Where both are longer it pays to put the swing off: 18 steps with this tail lose 14.
+        # A swing up takes longer than a model can be followed, so a plan is also paid for where it
+        # ends, as if for a second more. Best plans of 14 steps then lose 7.6 to the optimum, those of
+        # 20 steps without it 8.5; with both, putting the swing off seems to pay, and they lose 27
+        # (benchmarks/results/pendulum_horizon.csv).
         "horizon": 14,
         "tail_steps": 20,
         "fresh_share": 0.5,  # The way up is often on the other side of the last plan.
-        "population": 40,  # 60 in three iterations gain 0.3 with the exact dynamics and take twice as long.
+        # More of either gained next to nothing, with the exact dynamics or a learned model.
+        "population": 40,
         "num_elites": 6,
         "iterations": 2,
-        "temperature": 0.3,  # As good as 1; 3 loses a swing now and then.
+        "temperature": 0.3,  # 1 is about as good with the exact dynamics; 3 lost whole swings.
         "model": {
             "hidden_sizes": [64, 64, 64],
             "learning_rate": 2e-3,
