@@ -12,6 +12,11 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from mbpo.training.logbook import read_records
+from mbpo.viz.statistics import bootstrap_band, interquartile_mean
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = ("README.md", "docs/theory.md", *(f"docs/algorithms/{name}.md" for name in ("mbpo", "sac", "pets", "dyna_q")))
@@ -148,6 +153,31 @@ def planning_speed() -> str:
     return "\n".join(lines)
 
 
+def gates() -> str:
+    """Return by gate: interquartile mean over seeds with its bootstrap band, and the rows imagined."""
+    steps = (200, 400, 600)
+    head = "| gate | seeds | " + " | ".join(f"return at {step}" for step in steps) + " | rows imagined in all |"
+    lines = [head, "|---" * (len(steps) + 3) + "|"]
+    for folder in sorted((RESULTS / "gates").glob("pendulum_*")):
+        runs = [read_records(run) for run in sorted(folder.glob("seed-*"))]
+        cells = [folder.name.removeprefix("pendulum_"), str(len(runs))]
+        for step in steps:
+            found = [next(r["eval_return_mean"] for r in run if r["env_step"] == step) for run in runs]
+            low, high = bootstrap_band(np.array(found))
+            cells.append(f"{interquartile_mean(np.array(found)):.0f} [{low:.0f}, {high:.0f}]")
+        refits = json.loads((folder / "seed-00" / "config.json").read_text())["config"]["mbpo"]["model_train_freq"]
+        # Records are written at evaluations and at ends of episodes; each stands for the refits since the last.
+        rows_of = [np.interp(np.arange(200, 600, refits), *_rows_imagined(run)).sum() for run in runs]
+        cells.append(f"{np.mean(rows_of) / 1e6:.1f} million")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _rows_imagined(run: list[dict]) -> tuple[list[float], list[float]]:
+    found = [(r["env_step"], r["rollout_rows"]) for r in run if "rollout_rows" in r]
+    return [step for step, _ in found], [count for _, count in found]
+
+
 TABLES = {
     "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),
     "inverted_pendulum": lambda: learning_curve("inverted_pendulum", (500, 1000, 2000, 3000)),
@@ -164,6 +194,7 @@ TABLES = {
     "regret_pets": lambda: regret("pendulum_pets", (500, 1000)),
     "horizon": horizon,
     "planning_speed": planning_speed,
+    "gates": gates,
     "optimum": optimum,
     "wall_clock": wall_clock,
 }
