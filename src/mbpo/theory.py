@@ -117,7 +117,7 @@ def branch_length(gamma: float, on_policy_error: Number, policy_shift: Number) -
     """
     error, shift = np.asarray(on_policy_error, float), np.asarray(policy_shift, float)
     rate = -np.log(gamma)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         k = np.log(rate * shift / ((1 - gamma) * error)) / rate
     k = np.where(shift <= 0, 0.0, np.maximum(k, 0.0))
     return float(k) if k.ndim == 0 else k
