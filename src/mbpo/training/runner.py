@@ -115,6 +115,7 @@ class LocalRunner(Runner):
         self._keep_open = tuple(keep_open)
 
     def run(self, jobs: Sequence[Job], on_event: OnEvent) -> dict[str, Outcome]:
+        """Run the jobs in order, as many at a time as there are slots; see `Runner.run`."""
         outcomes: dict[str, Outcome] = {}
         waiting, free = deque(jobs), deque(self._slots)
         running: list[_Process] = []
