@@ -27,7 +27,9 @@ from mbpo.agents.sac import (
     sac_update,
     sac_updates,
     sample_action,
+    update_noise,
 )
+from mbpo.nn.distributions import standard_normal
 from mbpo.types import Spec, Transition
 
 UNIT = ActionBounds(scale=np.ones(1, np.float32), center=np.zeros(1, np.float32))
@@ -37,7 +39,17 @@ CONFIG = SACConfig(hidden_sizes=(8,), batch_size=6, learning_rate=1e-2, tau=0.1)
 NO_ALPHA = jnp.float32(-100.0)  # exp(−100) = 0 in float32
 
 TARGET = jax.jit(critic_target, static_argnames="gamma")
-UPDATE = jax.jit(sac_update, static_argnames=("spec", "config"))
+
+
+@partial(jax.jit, static_argnames=("spec", "config"))
+def UPDATE(state, batch, key, *, spec, config):
+    noise = update_noise(key, batch.reward.shape[0], spec.action_dim)
+    return sac_update(state, batch, noise, spec=spec, config=config)
+
+
+def draws(rows: int, seed: int = 0):
+    """N(0, 1) for one action dimension."""
+    return standard_normal(jax.random.key(seed), (rows, 1))
 
 
 def constant_actor(mean: float, log_std: float):
@@ -46,7 +58,8 @@ def constant_actor(mean: float, log_std: float):
 
 def critics(obs_weights, action_weights, biases):
     """Two linear critics over one observation and one action."""
-    return linear_mlp(np.stack([obs_weights, action_weights], axis=1)[..., None], np.array(biases)[:, None])
+    rows = zip(obs_weights, action_weights, biases, strict=True)
+    return tuple(linear_mlp([[of_obs], [of_action]], [bias]) for of_obs, of_action, bias in rows)
 
 
 FIVE_AND_THREE = critics([0.0, 0.0], [0.0, 0.0], [5.0, 3.0])
@@ -79,7 +92,7 @@ def test_target_bootstraps_from_the_smaller_critic_and_never_past_termination():
     assert "truncated" not in Transition._fields
     params = SACParams(constant_actor(0.3, -1.0), FIVE_AND_THREE, NO_ALPHA)
     batch = make_batch([0.0] * 4, [1.0, 1.0, -2.0, -2.0], [False, True, False, True])
-    y = TARGET(params, FIVE_AND_THREE, batch, jax.random.key(0), UNIT, gamma=0.9)
+    y = TARGET(params, FIVE_AND_THREE, batch, draws(len(batch.reward)), UNIT, gamma=0.9)
     np.testing.assert_allclose(y, [3.7, 1.0, 0.7, -2.0], rtol=1e-6)
 
 
@@ -87,7 +100,7 @@ def test_the_minimum_is_taken_row_by_row_at_the_next_state_with_the_target_criti
     # Q̄₁ = s', Q̄₂ = −s': the minimum is −|s'|. The online critics (5 and 3) must not matter.
     params = SACParams(constant_actor(0.0, -1.0), FIVE_AND_THREE, NO_ALPHA)
     batch = make_batch([2.0, -4.0], [0.0, 0.0], [False, False], obs=[100.0, 100.0])
-    y = TARGET(params, critics([1.0, -1.0], [0.0, 0.0], [0.0, 0.0]), batch, jax.random.key(0), UNIT, gamma=0.5)
+    y = TARGET(params, critics([1.0, -1.0], [0.0, 0.0], [0.0, 0.0]), batch, draws(len(batch.reward)), UNIT, gamma=0.5)
     np.testing.assert_allclose(y, [-1.0, -2.0], rtol=1e-6)
 
 
@@ -95,7 +108,7 @@ def test_the_next_action_is_drawn_from_the_policy():
     # An almost certain actor at u = artanh(0.6): Q̄ = 10 a' = 6.
     params = SACParams(constant_actor(math.atanh(0.6), -12.0), FIVE_AND_THREE, NO_ALPHA)
     batch = make_batch([0.0], [0.0], [False])
-    y = TARGET(params, critics([0.0, 0.0], [10.0, 10.0], [0.0, 0.0]), batch, jax.random.key(0), UNIT, gamma=1.0)
+    y = TARGET(params, critics([0.0, 0.0], [10.0, 10.0], [0.0, 0.0]), batch, draws(len(batch.reward)), UNIT, gamma=1.0)
     assert float(y[0]) == pytest.approx(6.0, abs=1e-3)
 
 
@@ -110,7 +123,7 @@ def test_target_adds_the_entropy_of_the_next_action_unless_terminated():
     rows, alpha = 50_000, 0.5
     params = SACParams(constant_actor(0.4, math.log(0.7)), FIVE_AND_THREE, jnp.float32(math.log(alpha)))
     batch = make_batch(np.zeros(rows), np.ones(rows), np.arange(rows) % 2 == 0)
-    y = TARGET(params, FIVE_AND_THREE, batch, jax.random.key(0), UNIT, gamma=0.9)
+    y = TARGET(params, FIVE_AND_THREE, batch, draws(len(batch.reward)), UNIT, gamma=0.9)
     expected = 1 + 0.9 * (3 + alpha * tanh_gaussian_entropy(0.4, 0.7))
     # The standard error is about 0.9 · 0.5 · 0.7 / √25000 = 0.002.
     assert float(y[1::2].mean()) == pytest.approx(expected, abs=0.01)
@@ -141,7 +154,7 @@ def test_actor_loss_by_hand():
         FIVE_AND_THREE,
         jnp.float32(math.log(alpha)),
         jnp.zeros((rows, 1)),
-        jax.random.key(0),
+        draws(rows),
         UNIT,
     )
     expected = tanh_gaussian_entropy(0.4, 0.7)
@@ -157,7 +170,7 @@ def test_the_actor_climbs_the_smaller_critic():
             critics([0.0, 0.0], [1.0, -1.0], [100.0, 0.0]),
             NO_ALPHA,
             jnp.zeros((4, 1)),
-            jax.random.key(0),
+            draws(4),
             UNIT,
         )[0]
     )(constant_actor(0.0, -12.0))
@@ -242,8 +255,8 @@ def assert_equal(a, b):
 
 def test_critics_start_different_and_targets_start_as_copies(state):
     assert_equal(state.params.critics, state.target_critics)
-    first = np.asarray(state.params.critics.weights[0])
-    assert abs(first[0] - first[1]).min() > 0
+    first, second = state.params.critics
+    assert float(abs(first.weights[0] - second.weights[0]).min()) > 0
     # Copies, not the same memory: a donated state must not hold one buffer twice.
     pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
     assert len(set(pointers)) == len(pointers)
@@ -272,15 +285,15 @@ def test_no_gradient_flows_where_none_belongs(state):
     # is (1 − β₁) = 0.1 of the gradient.
     batch, key = random_batches((6,)), jax.random.key(1)
     after, metrics = UPDATE(state, batch, key, spec=SPEC, config=CONFIG)
-    target_key, actor_key = jax.random.split(key)
+    next_noise, actor_noise = update_noise(key, 6, 1)
     bounds = action_bounds(SPEC)
-    target = TARGET(state.params, state.target_critics, batch, target_key, bounds, gamma=CONFIG.gamma)
+    target = TARGET(state.params, state.target_critics, batch, next_noise, bounds, gamma=CONFIG.gamma)
     (loss, _), grads = jax.jit(jax.value_and_grad(critic_loss, has_aux=True))(state.params.critics, batch, target)
     close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
     jax.tree.map(lambda moment, g: close(moment, 0.1 * g), after.optimizer_state[0].mu.critics, grads)
     assert float(metrics["critic_loss"]) == pytest.approx(float(loss), rel=1e-5)
     (loss, _), grads = jax.jit(jax.value_and_grad(actor_loss, has_aux=True))(
-        state.params.actor, state.params.critics, state.params.log_alpha, batch.obs, actor_key, bounds
+        state.params.actor, state.params.critics, state.params.log_alpha, batch.obs, actor_noise, bounds
     )
     jax.tree.map(lambda moment, g: close(moment, 0.1 * g), after.optimizer_state[0].mu.actor, grads)
     assert float(metrics["actor_loss"]) == pytest.approx(float(loss), rel=1e-5)
@@ -303,7 +316,7 @@ def test_many_updates_are_that_many_single_ones(state):
 
 def test_an_update_keeps_types_so_that_the_next_one_does_not_recompile(state):
     after, _ = jax.eval_shape(
-        partial(sac_update, spec=SPEC, config=CONFIG), state, random_batches((6,)), jax.random.key(0)
+        partial(sac_update, spec=SPEC, config=CONFIG), state, random_batches((6,)), draws(6)[None].repeat(2, 0)
     )
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
         assert (a.shape, a.dtype, a.weak_type) == (b.shape, b.dtype, b.weak_type)
@@ -327,11 +340,11 @@ def test_the_critics_mean_instead_of_their_minimum():
     # Target: 1 + 0.9 · mean(5, 3) = 4.6. Actor: −mean(5, 3), with no temperature to speak of.
     params = SACParams(constant_actor(0.3, -1.0), FIVE_AND_THREE, NO_ALPHA)
     batch = make_batch([0.0], [1.0], [False])
-    target = partial(critic_target, params, FIVE_AND_THREE, batch, jax.random.key(0), UNIT, 0.9)
+    target = partial(critic_target, params, FIVE_AND_THREE, batch, draws(1), UNIT, 0.9)
     np.testing.assert_allclose(target("mean"), [4.6], rtol=1e-6)
     np.testing.assert_allclose(target("min"), [3.7], rtol=1e-6)
     for pooling, expected in (("mean", -4.0), ("min", -3.0)):
-        loss, _ = actor_loss(params.actor, FIVE_AND_THREE, NO_ALPHA, batch.obs, jax.random.key(0), UNIT, pooling)
+        loss, _ = actor_loss(params.actor, FIVE_AND_THREE, NO_ALPHA, batch.obs, draws(1), UNIT, pooling)
         assert float(loss) == pytest.approx(expected, rel=1e-6)
 
 

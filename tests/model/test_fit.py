@@ -18,8 +18,10 @@ from mbpo.model.ensemble import (
     absorb_normalizers,
     make_ensemble,
     make_targets,
+    members_of,
     predict_normalized,
     split_prediction,
+    stack_members,
 )
 from mbpo.model.fit import (
     FitState,
@@ -50,9 +52,14 @@ FIT = jax.jit(
         patience=5,
     )
 )
-SCORE = jax.jit(holdout_error)
-PREDICT = jax.jit(lambda params, x: predict_normalized(params, jnp.broadcast_to(x, (MEMBERS, *x.shape))))
-LOSS = jax.jit(jax.value_and_grad(ensemble_loss), static_argnames="weight_decay")
+SCORE = jax.jit(lambda ensemble, params, *rows: holdout_error(ensemble, members_of(params), *rows))
+PREDICT = jax.jit(lambda params, x: predict_normalized(members_of(params), jnp.broadcast_to(x, (MEMBERS, *x.shape))))
+LOSS = jax.jit(
+    jax.value_and_grad(
+        lambda params, x, y, weight_decay: ensemble_loss(members_of(params), x, y, weight_decay=weight_decay)
+    ),
+    static_argnames="weight_decay",
+)
 SELECT = jax.jit(select_holdout_slots, static_argnums=2)
 
 
@@ -171,7 +178,7 @@ def test_holdout_error_counts_every_row_once_across_blocks():
 
 def test_select_members_takes_each_member_whole():
     old, new = constant_members([1.0, 2.0, 3.0]), constant_members([10.0, 20.0, 30.0], log_var=5.0, high=7.0)
-    mixed = select_members(jnp.array([False, True, False]), new, old)
+    mixed = stack_members(select_members(jnp.array([False, True, False]), members_of(new), members_of(old)))
     np.testing.assert_array_equal(mixed.network.biases[0], [[1, 0], [20, 5], [3, 0]])
     np.testing.assert_array_equal(mixed.max_log_var[:, 0], [40, 7, 40])
 

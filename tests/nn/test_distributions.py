@@ -10,9 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from mbpo.nn.distributions import gaussian_nll, log_tanh_derivative, sample_tanh_gaussian, soft_clamp
+from mbpo.nn.distributions import gaussian_nll, log_tanh_derivative, soft_clamp, standard_normal, tanh_gaussian
 
-SAMPLE = jax.jit(sample_tanh_gaussian)
+
+@jax.jit
+def SAMPLE(key, mean, log_std, scale, center):
+    return tanh_gaussian(standard_normal(key, mean.shape), mean, log_std, scale=scale, center=center)
+
+
 ONE, ZERO = np.ones(1, np.float32), np.zeros(1, np.float32)
 
 
@@ -22,7 +27,7 @@ def fixed_draw(u: float, **action_box):
     action, log_prob = SAMPLE(
         jax.random.key(0), jnp.array([u]), jnp.array([log_std]), **{"scale": ONE, "center": ZERO, **action_box}
     )
-    noise = jax.random.normal(jax.random.key(0), (1,))[0]
+    noise = standard_normal(jax.random.key(0), (1,))[0]
     return action, log_prob - (-0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi))
 
 
@@ -88,7 +93,7 @@ def test_entropy_matches_numerical_integration():
 @jax.jit
 def total_and_gradients(mean, log_std):
     def total(mean, log_std):
-        action, log_prob = sample_tanh_gaussian(jax.random.key(3), mean, log_std, scale=ONE, center=ZERO)
+        action, log_prob = SAMPLE(jax.random.key(3), mean, log_std, scale=ONE, center=ZERO)
         return (action + log_prob).sum()
 
     return jax.value_and_grad(total, argnums=(0, 1))(mean, log_std)
@@ -104,6 +109,22 @@ def test_gradients_are_finite_at_saturation(u, log_std):
         # adds its slope, 1 at u = 0 and none where it has saturated.
         assert float(grads[0][0]) == pytest.approx(2 * math.tanh(u) + (u == 0), abs=1e-5)
         assert float(grads[1][0]) == pytest.approx(-1.0, abs=1e-5)
+
+
+def test_standard_normal_draws_are_those_of_the_normal_distribution():
+    draws = np.sort(np.asarray(standard_normal(jax.random.key(5), (200_000,)), float))
+    # Kolmogorov-Smirnov at a level of 1e-6: sqrt(ln(2 / 1e-6) / 2n).
+    empirical = (np.arange(draws.size) + 0.5) / draws.size
+    assert abs(norm.cdf(draws) - empirical).max() < math.sqrt(math.log(2e6) / (2 * draws.size))
+    assert abs((draws**4).mean() - 3) < 0.15  # The fourth moment's standard error is sqrt(96 / n) = 0.02.
+
+
+def test_standard_normal_is_finite_and_symmetric_at_the_ends_of_the_uniform_draw(monkeypatch):
+    ends = jnp.array([0.0, 1 - 2**-23], jnp.float32)
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: ends)
+    low, high = standard_normal(jax.random.key(0), (2,))
+    assert float(low) == pytest.approx(norm.ppf(2**-24), rel=1e-3)
+    assert float(high) == pytest.approx(-norm.ppf(2**-24), rel=1e-3)
 
 
 def test_gaussian_nll_by_hand():

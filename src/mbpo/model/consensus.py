@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mbpo.model.ensemble import Ensemble, make_targets, predict_normalized, split_prediction
+from mbpo.model.ensemble import Ensemble, make_targets, members_of, predict_normalized, split_prediction
 from mbpo.model.gates.infoprop import condition, fuse, information_loss
 from mbpo.model.gates.macura import disagreement
 from mbpo.model.total_variation import gaussian_total_variation
+from mbpo.nn.distributions import standard_normal
 from mbpo.types import ModelOutput, ModelStep, TerminationFn, Transition
 
 
@@ -20,7 +21,7 @@ def predict_elites(
     ensemble: Ensemble, obs: Float[Array, "batch obs"], action: Float[Array, "batch act"]
 ) -> tuple[Float[Array, "elite batch out"], Float[Array, "elite batch out"]]:
     """Every elite's mean and log-variance of the normalised target, on the same rows."""
-    elites = jax.tree.map(lambda leaf: leaf[ensemble.elites], ensemble.params)
+    elites = members_of(ensemble.params, ensemble.elites)
     x = ensemble.inputs.normalize(jnp.concatenate([obs, action], axis=-1))
     return predict_normalized(elites, jnp.broadcast_to(x, (ensemble.elites.shape[0], *x.shape)))
 
@@ -32,7 +33,7 @@ def _draw_member(
     member_key, noise_key = jax.random.split(key)
     elites, batch, _ = mean.shape
     chosen = jax.random.randint(member_key, (batch,), 0, elites), jnp.arange(batch)
-    return mean[chosen] + std[chosen] * jax.random.normal(noise_key, mean.shape[1:])
+    return mean[chosen] + std[chosen] * standard_normal(noise_key, mean.shape[1:])
 
 
 def as_disagreeing_step(ensemble: Ensemble, termination_fn: TerminationFn) -> ModelStep:
@@ -64,7 +65,7 @@ def as_fused_step(ensemble: Ensemble, termination_fn: TerminationFn) -> ModelSte
         mean, log_var = predict_elites(ensemble, obs, action)
         drawn = _draw_member(mean, jnp.exp(0.5 * log_var), member_key)
         centre, var = condition(fuse(mean, jnp.exp(log_var)), drawn)
-        noise = jnp.sqrt(var) * jax.random.normal(noise_key, centre.shape)
+        noise = jnp.sqrt(var) * standard_normal(noise_key, centre.shape)
         next_obs, reward = split_prediction(ensemble, obs, ensemble.targets.denormalize(centre + noise))
         return ModelOutput(next_obs, reward, termination_fn(obs, action, next_obs), information_loss(var))
 

@@ -24,9 +24,12 @@ from mbpo.data.split import DataSplit, draw_train_slots, num_train_entries, sele
 from mbpo.model.ensemble import (
     Ensemble,
     EnsembleParams,
+    Members,
     absorb_normalizers,
     make_targets,
+    members_of,
     predict_normalized,
+    stack_members,
 )
 from mbpo.nn.distributions import gaussian_nll
 from mbpo.nn.normalizer import fit_normalizer
@@ -53,7 +56,7 @@ class FitState(eqx.Module):
 class _Epoch(NamedTuple):
     """What an epoch of training hands on."""
 
-    params: EnsembleParams
+    members: Members
     optimizer_state: optax.OptState
     train_loss: Float[Array, ""]
 
@@ -61,9 +64,9 @@ class _Epoch(NamedTuple):
 class _Search(NamedTuple):
     """The early-stopping loop's state."""
 
-    params: EnsembleParams
+    members: Members
     optimizer_state: optax.OptState
-    best_params: EnsembleParams
+    best_members: Members
     best_scores: Float[Array, " member"]
     epoch: Int[Array, ""]
     epochs_since_best: Int[Array, ""]
@@ -78,7 +81,7 @@ def layer_decays(num_layers: int, weight_decay: float) -> tuple[float, ...]:
 
 
 def ensemble_loss(
-    params: EnsembleParams,
+    members: Members,
     x: Float[Array, "member batch in"],
     y: Float[Array, "member batch out"],
     *,
@@ -89,12 +92,16 @@ def ensemble_loss(
     Σ_m [ mean over rows, sum over outputs of −log N(y; μ_m(x), σ_m²(x))
           + 0.01 · Σ (max_log_var − min_log_var) + ½ Σ_l λ_l ‖W_l‖² ]
     """
-    mean, log_var = predict_normalized(params, x)
+    mean, log_var = predict_normalized(members, x)
     nll = gaussian_nll(mean, log_var, y).sum(axis=-1).mean(axis=-1).sum()
-    penalty = BOUND_PENALTY * jnp.sum(params.max_log_var - params.min_log_var)
-    decays = layer_decays(len(params.network.weights), weight_decay)
-    decay = sum(0.5 * d * jnp.sum(w**2) for d, w in zip(decays, params.network.weights, strict=True))
-    return nll + penalty + decay
+    regularizer = sum(_regularizer(member, weight_decay) for member in members)
+    return nll + regularizer
+
+
+def _regularizer(member: EnsembleParams, weight_decay: float) -> Float[Array, ""]:
+    penalty = BOUND_PENALTY * jnp.sum(member.max_log_var - member.min_log_var)
+    decays = layer_decays(len(member.network.weights), weight_decay)
+    return penalty + sum(0.5 * d * jnp.sum(w**2) for d, w in zip(decays, member.network.weights, strict=True))
 
 
 def _normalized_rows(ensemble: Ensemble, rows: Transition) -> tuple[Array, Array]:
@@ -105,7 +112,7 @@ def _normalized_rows(ensemble: Ensemble, rows: Transition) -> tuple[Array, Array
 
 def holdout_error(
     ensemble: Ensemble,
-    params: EnsembleParams,
+    members: Members,
     replay: Replay,
     slots: Int[Array, " holdout"],
     count: Int[Array, ""],
@@ -125,7 +132,7 @@ def holdout_error(
         start = jnp.minimum(i * block, slots.shape[0] - block)
         position = start + jnp.arange(block)
         x, y = _normalized_rows(ensemble, take(replay, jax.lax.dynamic_slice_in_dim(slots, start, block)))
-        mean, _ = predict_normalized(params, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
+        mean, _ = predict_normalized(members, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
         counted = (position >= i * block) & (position < count)
         row_error = jnp.sqrt(jnp.mean((mean - y) ** 2, axis=-1))
         return total + jnp.where(counted, row_error, 0.0).sum(axis=-1)
@@ -154,9 +161,9 @@ def refresh_normalizers(state: FitState, replay: Replay) -> Ensemble:
 
 
 def keep_best_weights(
-    train_epoch: Callable[[EnsembleParams, optax.OptState, Key[Array, ""]], _Epoch],
-    score: Callable[[EnsembleParams], Float[Array, " member"]],
-    params: EnsembleParams,
+    train_epoch: Callable[[Members, optax.OptState, Key[Array, ""]], _Epoch],
+    score: Callable[[Members], Float[Array, " member"]],
+    members: Members,
     optimizer_state: optax.OptState,
     key: Key[Array, ""],
     *,
@@ -174,13 +181,13 @@ def keep_best_weights(
     """
 
     def lap(search: _Search) -> _Search:
-        epoch = train_epoch(search.params, search.optimizer_state, jax.random.fold_in(key, search.epoch))
-        scores = score(epoch.params)
+        epoch = train_epoch(search.members, search.optimizer_state, jax.random.fold_in(key, search.epoch))
+        scores = score(epoch.members)
         better = scores < (1 - MIN_IMPROVEMENT) * search.best_scores
         return _Search(
-            params=epoch.params,
+            members=epoch.members,
             optimizer_state=epoch.optimizer_state,
-            best_params=select_members(better, epoch.params, search.best_params),
+            best_members=select_members(better, epoch.members, search.best_members),
             best_scores=jnp.where(better, scores, search.best_scores),
             epoch=search.epoch + 1,
             epochs_since_best=jnp.where(better.any(), 0, search.epochs_since_best + 1),
@@ -189,10 +196,10 @@ def keep_best_weights(
 
     zero = jnp.zeros((), jnp.int32)
     start = _Search(
-        params=params,
+        members=members,
         optimizer_state=optimizer_state,
-        best_params=params,
-        best_scores=jnp.full((params.min_log_var.shape[0],), jnp.inf),
+        best_members=members,
+        best_scores=jnp.full((len(members),), jnp.inf),
         epoch=zero,
         epochs_since_best=zero,
         train_loss=jnp.zeros(()),
@@ -238,33 +245,34 @@ def fit_ensemble(
     slots, count = select_holdout_slots(split, replay.size, max_holdout)
     epoch_batches = jnp.clip(-(-entries.max() // batch_size), min_epoch_batches, max_epoch_batches)
 
-    def score(params: EnsembleParams) -> Float[Array, " member"]:
-        return holdout_error(ensemble, params, replay, slots, count)
+    def score(members: Members) -> Float[Array, " member"]:
+        return holdout_error(ensemble, members, replay, slots, count)
 
-    def train_epoch(params: EnsembleParams, optimizer_state: optax.OptState, epoch_key: Key[Array, ""]) -> _Epoch:
+    def train_epoch(members: Members, optimizer_state: optax.OptState, epoch_key: Key[Array, ""]) -> _Epoch:
         def train_batch(i: Int[Array, ""], epoch: _Epoch) -> _Epoch:
             train_slots = draw_train_slots(split, entries, jax.random.fold_in(epoch_key, i), batch_size)
             x, y = _normalized_rows(ensemble, take(replay, train_slots))
-            loss, grads = jax.value_and_grad(ensemble_loss)(epoch.params, x, y, weight_decay=weight_decay)
+            loss, grads = jax.value_and_grad(ensemble_loss)(epoch.members, x, y, weight_decay=weight_decay)
             updates, optimizer_state = optimizer.update(grads, epoch.optimizer_state)
-            return _Epoch(optax.apply_updates(epoch.params, updates), optimizer_state, epoch.train_loss + loss)
+            return _Epoch(optax.apply_updates(epoch.members, updates), optimizer_state, epoch.train_loss + loss)
 
-        start = _Epoch(params, optimizer_state, jnp.zeros(()))
+        start = _Epoch(members, optimizer_state, jnp.zeros(()))
         epoch = jax.lax.fori_loop(0, epoch_batches, train_batch, start)
         return epoch._replace(train_loss=epoch.train_loss / (epoch_batches * ensemble.ensemble_size))
 
-    warm_scores = score(ensemble.params)
+    members = members_of(ensemble.params)
+    warm_scores = score(members)
     search = keep_best_weights(
         train_epoch,
         score,
-        ensemble.params,
-        optimizer.init(ensemble.params),
+        members,
+        optimizer.init(members),
         key,
         max_epochs=max_epochs,
         patience=patience,
     )
     better = search.best_scores < warm_scores
-    params = select_members(better, search.best_params, ensemble.params)
+    params = stack_members(select_members(better, search.best_members, members))
     scores = jnp.where(better, search.best_scores, warm_scores)
     elites = jnp.argsort(scores)[: ensemble.elites.shape[0]].astype(jnp.int32)
     fitted = eqx.tree_at(lambda e: (e.params, e.elites, e.holdout_scores), ensemble, (params, elites, scores))
@@ -278,10 +286,7 @@ def fit_ensemble(
     return FitState(fitted, state.num_fits + 1), metrics
 
 
-def select_members(chosen: Bool[Array, " member"], new: EnsembleParams, old: EnsembleParams) -> EnsembleParams:
+def select_members(chosen: Bool[Array, " member"], new: Members, old: Members) -> Members:
     """For each member the new parameters if chosen, else the old."""
-
-    def select(a: Array, b: Array) -> Array:
-        return jnp.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-    return jax.tree.map(select, new, old)
+    pairs = enumerate(zip(new, old, strict=True))
+    return tuple(jax.tree.map(lambda a, b, i=i: jnp.where(chosen[i], a, b), *pair) for i, pair in pairs)

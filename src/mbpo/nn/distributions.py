@@ -15,6 +15,16 @@ from jaxtyping import Array, Float, Key
 LOG_2PI = math.log(2 * math.pi)
 
 
+def standard_normal(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Draws from N(0, 1), by the inverse of its distribution function.
+
+    In half the time of `jax.random.normal` on a CPU, whose erf⁻¹ is slow where it is large. Uniform
+    draws are multiples of 2⁻²³; half a step is added, so that 0 is never inverted and the draws are
+    symmetric. The largest is 5.3.
+    """
+    return jax.scipy.special.ndtri(jax.random.uniform(key, shape) + 2**-24)
+
+
 def log_tanh_derivative(u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """log(1 − tanh²u), stable for every u.
 
@@ -24,25 +34,30 @@ def log_tanh_derivative(u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return 2 * (math.log(2) - u - jax.nn.softplus(-2 * u))
 
 
-def sample_tanh_gaussian(
-    key: Key[Array, ""],
+def tanh_gaussian(
+    noise: Float[Array, "*batch act"],
     mean: Float[Array, "*batch act"],
     log_std: Float[Array, "*batch act"],
     *,
     scale: Float[Array | np.ndarray, " act"],
     center: Float[Array | np.ndarray, " act"],
 ) -> tuple[Float[Array, "*batch act"], Float[Array, "*batch"]]:
-    """Draw `action = center + scale · tanh(u)`, `u ~ N(mean, std²)`, and its log-density.
+    """An action `center + scale · tanh(u)`, `u = mean + std · noise`, and its log-density.
 
         log p(action) = Σ_i [ log N(u_i; mean_i, std_i²) − log(1 − tanh²u_i) − log scale_i ]
 
     The density is over actions in the environment's own units (hence `log scale`), summed over
     action dimensions. Reparametrised: gradients flow into `mean` and `log_std`.
+
+    Args:
+        noise: Draws from N(0, 1).
     """
-    noise = jax.random.normal(key, mean.shape)
     u = mean + jnp.exp(log_std) * noise
     log_gaussian = -0.5 * noise**2 - log_std - 0.5 * LOG_2PI
-    log_prob = jnp.sum(log_gaussian - log_tanh_derivative(u) - jnp.log(scale), axis=-1)
+    log_prob = log_gaussian - log_tanh_derivative(u) - jnp.log(scale)
+    # A sum over the actions, as a product with ones: what is summed is then computed for the whole
+    # batch at once, instead of number by number inside a reduction over a handful of actions.
+    log_prob = log_prob @ jnp.ones((mean.shape[-1],))
     return jnp.asarray(center) + jnp.asarray(scale) * jnp.tanh(u), log_prob
 
 

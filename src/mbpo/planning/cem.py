@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from mbpo.nn.distributions import standard_normal
 from mbpo.planning.objective import Objective
 
 MIN_STD = 1e-3
@@ -142,7 +143,7 @@ def coloured_noise(key: Key[Array, ""], shape: tuple[int, ...], beta: float) -> 
     """
     draws, horizon, act = shape
     basis = jnp.asarray(_noise_basis(horizon, beta), jnp.float32)
-    weights = jax.random.normal(key, (draws, act, horizon))
+    weights = standard_normal(key, (draws, act, horizon))
     return jnp.swapaxes(weights @ basis, 1, 2)
 
 
