@@ -15,7 +15,6 @@ from mbpo.model.ensemble import (
     as_model_step,
     make_ensemble,
     make_targets,
-    members_of,
     predict_normalized,
     split_prediction,
 )
@@ -61,7 +60,7 @@ def batch_of(rows: int):
     return obs, jnp.zeros((rows, ACT))
 
 
-def member_of_row(out) -> np.ndarray:
+def members_of(out) -> np.ndarray:
     return np.asarray(out.reward).round().astype(int)
 
 
@@ -71,7 +70,7 @@ def test_each_row_has_one_elite_and_each_elite_an_equal_share(rows):
     share = -(-rows // len(ELITES))
     for seed in range(3):
         out = STEP(obs, action, jax.random.key(seed))
-        members = member_of_row(out)
+        members = members_of(out)
         assert set(members) <= set(ELITES)
         counts = [int((members == e).sum()) for e in ELITES]
         assert sum(counts) == rows
@@ -85,17 +84,17 @@ def test_each_row_has_one_elite_and_each_elite_an_equal_share(rows):
 
 def test_rows_are_dealt_anew_at_every_step():
     obs, action = batch_of(12)
-    deals = np.stack([member_of_row(STEP(obs, action, jax.random.key(seed))) for seed in range(300)])
+    deals = np.stack([members_of(STEP(obs, action, jax.random.key(seed))) for seed in range(300)])
     for elite in ELITES:
         # Each row meets each elite a third of the time: 100 ± 8 of 300.
         assert (abs((deals == elite).sum(axis=0) - 100) < 41).all()
     # The same key deals the same.
-    np.testing.assert_array_equal(deals[0], member_of_row(STEP(obs, action, jax.random.key(0))))
+    np.testing.assert_array_equal(deals[0], members_of(STEP(obs, action, jax.random.key(0))))
 
 
 def test_padding_favours_no_elite():
     obs, action = batch_of(10)
-    deals = np.stack([member_of_row(STEP(obs, action, jax.random.key(seed))) for seed in range(300)])
+    deals = np.stack([members_of(STEP(obs, action, jax.random.key(seed))) for seed in range(300)])
     for elite in ELITES:
         # 1000 of 3000 rows; the first two rows are the ones dealt twice.
         assert 930 < (deals == elite).sum() < 1070
@@ -172,7 +171,7 @@ def random_normalizer(rng, dim) -> Normalizer:
 
 @jax.jit
 def predict_in_units(params, inputs, targets, x):
-    mean, log_var = predict_normalized(members_of(params), jnp.broadcast_to(inputs.normalize(x), (3, *x.shape)))
+    mean, log_var = predict_normalized(params, jnp.broadcast_to(inputs.normalize(x), (3, *x.shape)))
     return targets.denormalize(mean), targets.std * jnp.exp(0.5 * log_var)
 
 

@@ -18,10 +18,8 @@ from mbpo.model.ensemble import (
     absorb_normalizers,
     make_ensemble,
     make_targets,
-    members_of,
     predict_normalized,
     split_prediction,
-    stack_members,
 )
 from mbpo.model.fit import (
     FitState,
@@ -30,8 +28,8 @@ from mbpo.model.fit import (
     holdout_error,
     layer_decays,
     refresh_normalizers,
-    select_members,
 )
+from mbpo.model.members import members_of, select_members, stack_members
 from mbpo.nn.normalizer import identity_normalizer
 
 CAPACITY, MEMBERS, ELITES, MAX_HOLDOUT, BATCH = 3000, 4, 2, 150, 64
@@ -52,8 +50,8 @@ FIT = jax.jit(
         patience=5,
     )
 )
-SCORE = jax.jit(lambda ensemble, params, *rows: holdout_error(ensemble, members_of(params), *rows))
-PREDICT = jax.jit(lambda params, x: predict_normalized(members_of(params), jnp.broadcast_to(x, (MEMBERS, *x.shape))))
+SCORE = jax.jit(holdout_error)
+PREDICT = jax.jit(lambda params, x: predict_normalized(params, jnp.broadcast_to(x, (MEMBERS, *x.shape))))
 LOSS = jax.jit(
     jax.value_and_grad(
         lambda params, x, y, weight_decay: ensemble_loss(members_of(params), x, y, weight_decay=weight_decay)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mbpo.model.ensemble import Ensemble, make_targets, members_of, predict_normalized, split_prediction
+from mbpo.model.ensemble import Ensemble, make_targets, predict_normalized, split_prediction
 from mbpo.model.gates.infoprop import condition, fuse, information_loss
 from mbpo.model.gates.macura import disagreement
 from mbpo.model.total_variation import gaussian_total_variation
@@ -21,7 +21,7 @@ def predict_elites(
     ensemble: Ensemble, obs: Float[Array, "batch obs"], action: Float[Array, "batch act"]
 ) -> tuple[Float[Array, "elite batch out"], Float[Array, "elite batch out"]]:
     """Every elite's mean and log-variance of the normalised target, on the same rows."""
-    elites = members_of(ensemble.params, ensemble.elites)
+    elites = jax.tree.map(lambda leaf: leaf[ensemble.elites], ensemble.params)
     x = ensemble.inputs.normalize(jnp.concatenate([obs, action], axis=-1))
     return predict_normalized(elites, jnp.broadcast_to(x, (ensemble.elites.shape[0], *x.shape)))
 

@@ -87,39 +87,22 @@ def make_ensemble(
     )
 
 
-Members = tuple[EnsembleParams, ...]
-"""The parameters member by member, without the `member` axis: as they are computed with."""
-
-
-def members_of(params: EnsembleParams, chosen: Int[Array, " chosen"] | None = None) -> Members:
-    """Take the `member` axis apart: all members, or those chosen, in that order."""
-    indices = range(params.min_log_var.shape[0]) if chosen is None else chosen
-    return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in indices)
-
-
-def stack_members(members: Members) -> EnsembleParams:
-    """Put the `member` axis back."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
-
-
 def predict_member(
     member: EnsembleParams, x: Float[Array, "batch in"]
 ) -> tuple[Float[Array, "batch out"], Float[Array, "batch out"]]:
-    """One member's mean and log-variance of the normalised target."""
+    """Mean and log-variance of the normalised target as one member sees it (no `member` axis)."""
     mean, raw = jnp.split(member.network(x), 2, axis=-1)
     return mean, soft_clamp(raw, member.min_log_var, member.max_log_var)
 
 
 def predict_normalized(
-    members: Members, x: Float[Array, "member batch in"]
+    params: EnsembleParams, x: Float[Array, "member batch in"]
 ) -> tuple[Float[Array, "member batch out"], Float[Array, "member batch out"]]:
     """Mean and log-variance of the normalised target, each member on its own rows.
 
-    One after the other: products of plain matrices keep two cores busy half as well again as one
-    product with a `member` axis, and one core as well.
+    One member after the other: products of plain matrices, and one network to compile.
     """
-    means, log_vars = zip(*(predict_member(member, rows) for member, rows in zip(members, x, strict=True)), strict=True)
-    return jnp.stack(means), jnp.stack(log_vars)
+    return jax.lax.map(lambda member: predict_member(*member), (params, x))
 
 
 def make_targets(
@@ -152,7 +135,7 @@ def as_model_step(ensemble: Ensemble, termination_fn: TerminationFn) -> ModelSte
     units of the target's spread over the real data.
     """
     elites = ensemble.elites.shape[0]
-    elite_members = members_of(ensemble.params, ensemble.elites)
+    elite_params = jax.tree.map(lambda leaf: leaf[ensemble.elites], ensemble.params)
 
     def model_step(
         obs: Float[Array, "batch obs"], action: Float[Array, "batch act"], key: Key[Array, ""]
@@ -165,7 +148,7 @@ def as_model_step(ensemble: Ensemble, termination_fn: TerminationFn) -> ModelSte
         order = jnp.argsort(jax.random.bits(deal_key, (share * elites,)))
         place = jnp.zeros_like(order).at[order].set(jnp.arange(share * elites, dtype=order.dtype))[:batch]
         x = ensemble.inputs.normalize(jnp.concatenate([obs, action], axis=-1))
-        mean, log_var = predict_normalized(elite_members, x[order % batch].reshape(elites, share, -1))
+        mean, log_var = predict_normalized(elite_params, x[order % batch].reshape(elites, share, -1))
         mean, log_var = (a.reshape(share * elites, -1)[place] for a in (mean, log_var))
         std = jnp.exp(0.5 * log_var)
         target = ensemble.targets.denormalize(mean + std * standard_normal(noise_key, mean.shape))

@@ -17,20 +17,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from mbpo.data.replay import Replay, take, valid_mask
 from mbpo.data.split import DataSplit, draw_train_slots, num_train_entries, select_holdout_slots
 from mbpo.model.ensemble import (
     Ensemble,
     EnsembleParams,
-    Members,
     absorb_normalizers,
     make_targets,
-    members_of,
+    predict_member,
     predict_normalized,
-    stack_members,
 )
+from mbpo.model.members import Members, members_of, select_members, stack_members
 from mbpo.nn.distributions import gaussian_nll
 from mbpo.nn.normalizer import fit_normalizer
 from mbpo.types import Metrics, Transition
@@ -92,16 +91,19 @@ def ensemble_loss(
     Σ_m [ mean over rows, sum over outputs of −log N(y; μ_m(x), σ_m²(x))
           + 0.01 · Σ (max_log_var − min_log_var) + ½ Σ_l λ_l ‖W_l‖² ]
     """
-    mean, log_var = predict_normalized(members, x)
-    nll = gaussian_nll(mean, log_var, y).sum(axis=-1).mean(axis=-1).sum()
-    regularizer = sum(_regularizer(member, weight_decay) for member in members)
-    return nll + regularizer
+    rows = zip(members, x, y, strict=True)
+    return sum((_member_loss(*row, weight_decay=weight_decay) for row in rows), start=jnp.zeros(()))
 
 
-def _regularizer(member: EnsembleParams, weight_decay: float) -> Float[Array, ""]:
+def _member_loss(
+    member: EnsembleParams, x: Float[Array, "batch in"], y: Float[Array, "batch out"], *, weight_decay: float
+) -> Float[Array, ""]:
+    mean, log_var = predict_member(member, x)
+    nll = gaussian_nll(mean, log_var, y).sum(axis=-1).mean()
     penalty = BOUND_PENALTY * jnp.sum(member.max_log_var - member.min_log_var)
     decays = layer_decays(len(member.network.weights), weight_decay)
-    return penalty + sum(0.5 * d * jnp.sum(w**2) for d, w in zip(decays, member.network.weights, strict=True))
+    decay = sum(0.5 * d * jnp.sum(w**2) for d, w in zip(decays, member.network.weights, strict=True))
+    return nll + penalty + decay
 
 
 def _normalized_rows(ensemble: Ensemble, rows: Transition) -> tuple[Array, Array]:
@@ -112,7 +114,7 @@ def _normalized_rows(ensemble: Ensemble, rows: Transition) -> tuple[Array, Array
 
 def holdout_error(
     ensemble: Ensemble,
-    members: Members,
+    params: EnsembleParams,
     replay: Replay,
     slots: Int[Array, " holdout"],
     count: Int[Array, ""],
@@ -132,7 +134,7 @@ def holdout_error(
         start = jnp.minimum(i * block, slots.shape[0] - block)
         position = start + jnp.arange(block)
         x, y = _normalized_rows(ensemble, take(replay, jax.lax.dynamic_slice_in_dim(slots, start, block)))
-        mean, _ = predict_normalized(members, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
+        mean, _ = predict_normalized(params, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
         counted = (position >= i * block) & (position < count)
         row_error = jnp.sqrt(jnp.mean((mean - y) ** 2, axis=-1))
         return total + jnp.where(counted, row_error, 0.0).sum(axis=-1)
@@ -246,7 +248,7 @@ def fit_ensemble(
     epoch_batches = jnp.clip(-(-entries.max() // batch_size), min_epoch_batches, max_epoch_batches)
 
     def score(members: Members) -> Float[Array, " member"]:
-        return holdout_error(ensemble, members, replay, slots, count)
+        return holdout_error(ensemble, stack_members(members), replay, slots, count)
 
     def train_epoch(members: Members, optimizer_state: optax.OptState, epoch_key: Key[Array, ""]) -> _Epoch:
         def train_batch(i: Int[Array, ""], epoch: _Epoch) -> _Epoch:
@@ -284,9 +286,3 @@ def fit_ensemble(
         "model_grad_steps": search.epoch * epoch_batches,
     }
     return FitState(fitted, state.num_fits + 1), metrics
-
-
-def select_members(chosen: Bool[Array, " member"], new: Members, old: Members) -> Members:
-    """For each member the new parameters if chosen, else the old."""
-    pairs = enumerate(zip(new, old, strict=True))
-    return tuple(jax.tree.map(lambda a, b, i=i: jnp.where(chosen[i], a, b), *pair) for i, pair in pairs)

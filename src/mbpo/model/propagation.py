@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from mbpo.model.ensemble import Ensemble, members_of, predict_normalized, split_prediction
+from mbpo.model.ensemble import Ensemble, predict_normalized, split_prediction
 from mbpo.nn.distributions import standard_normal
 from mbpo.types import ModelOutput, ModelStep, TerminationFn
 
@@ -30,7 +30,7 @@ def as_tsinf_step(ensemble: Ensemble, termination_fn: TerminationFn, members: In
     Uncertainty is reported as by `as_model_step`.
     """
     groups = members.shape[0]
-    chosen = members_of(ensemble.params, members)
+    params = jax.tree.map(lambda leaf: leaf[members], ensemble.params)
 
     def model_step(
         obs: Float[Array, "batch obs"], action: Float[Array, "batch act"], key: Key[Array, ""]
@@ -39,7 +39,7 @@ def as_tsinf_step(ensemble: Ensemble, termination_fn: TerminationFn, members: In
         if batch % groups != 0:
             raise ValueError(f"{batch} rows cannot be shared equally among {groups} members.")
         x = ensemble.inputs.normalize(jnp.concatenate([obs, action], axis=-1))
-        mean, log_var = predict_normalized(chosen, x.reshape(groups, batch // groups, -1))
+        mean, log_var = predict_normalized(params, x.reshape(groups, batch // groups, -1))
         mean, log_var = (a.reshape(batch, -1) for a in (mean, log_var))
         std = jnp.exp(0.5 * log_var)
         target = ensemble.targets.denormalize(mean + std * standard_normal(key, mean.shape))

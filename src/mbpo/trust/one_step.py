@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mbpo.model.ensemble import Ensemble, make_targets, members_of, predict_normalized
+from mbpo.model.ensemble import Ensemble, make_targets, predict_normalized
 from mbpo.theory import univariate_total_variation
 from mbpo.types import Transition
 
@@ -77,8 +77,8 @@ def target_spread(ensemble: Ensemble) -> Float[np.ndarray, " out"]:
 @eqx.filter_jit
 def _gaps(ensemble: Ensemble, rows: Transition) -> tuple[Array, Array]:
     """Prediction − truth and predicted deviation of each elite, `[elite, row, out]`, in the target's units."""
-    elites = members_of(ensemble.params, ensemble.elites)
+    params = jax.tree.map(lambda leaf: leaf[ensemble.elites], ensemble.params)
     x = ensemble.inputs.normalize(jnp.concatenate([rows.obs, rows.action], axis=-1))
-    mean, log_var = predict_normalized(elites, jnp.broadcast_to(x, (ensemble.elites.shape[0], *x.shape)))
+    mean, log_var = predict_normalized(params, jnp.broadcast_to(x, (ensemble.elites.shape[0], *x.shape)))
     target = make_targets(rows.obs, rows.reward, rows.next_obs, residual=ensemble.residual)
     return ensemble.targets.denormalize(mean) - target, jnp.exp(0.5 * log_var) * ensemble.targets.std
