@@ -114,7 +114,7 @@ class Algorithm(abc.ABC):
         agent = self._make_agent()
         self._run: Run[Any] = Run(
             agent=agent,
-            state=agent.init(stream_key(self.config.seed, Stream.INIT)),
+            state=jax.jit(agent.init)(stream_key(self.config.seed, Stream.INIT)),
             episodes=Episodes(self._env, self._source.name, self.config.seed),
             evaluator=self._evaluator,
             logbook=Logbook(None, keep=[]),
