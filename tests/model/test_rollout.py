@@ -10,7 +10,7 @@ from mbpo.data.replay import Replay, make_replay
 from mbpo.model.gates.infoprop import Limits, infoprop_gate
 from mbpo.model.gates.interface import Gate
 from mbpo.model.gates.macura import macura_gate
-from mbpo.model.rollout import branched_rollouts
+from mbpo.model.rollout import BLOCK_BRANCHES, branched_rollouts
 from mbpo.types import ModelOutput
 
 
@@ -66,6 +66,24 @@ def test_a_terminal_row_is_stored_once_and_nothing_follows_it():
     assert float(metrics["rollout_alive"]) == 0.5
     assert int(metrics["rollout_nonfinite"]) == 0
     assert float(metrics["model_uncertainty"]) == 0.5
+
+
+def test_branches_in_several_blocks_are_each_taken_once():
+    # Two blocks and a last one that has to be filled up; the endings 1, 2, 5 and never, in turn.
+    branches = 2 * BLOCK_BRANCHES + 3
+    starts = np.zeros((branches, 3), np.float32)
+    starts[:, 0] = np.arange(branches)
+    starts[:, 1] = np.resize([1, 2, 5, 0], branches)
+    replay, metrics = countdown(
+        jnp.asarray(starts), make_replay(4 * branches, 3, 1), jnp.int32(3), jnp.int32(4 * branches)
+    )
+    steps = np.minimum(np.where(starts[:, 1] == 0, 9, starts[:, 1]), 3).astype(int)
+    names, counts = np.unique([name for name, _, _ in stored(replay)], return_counts=True)
+    np.testing.assert_array_equal(names, np.arange(branches))
+    np.testing.assert_array_equal(counts, steps)
+    assert int(metrics["rollout_rows"]) == steps.sum()
+    assert float(metrics["rollout_alive"]) == pytest.approx(np.isin(starts[:, 1], [0, 5]).mean())
+    assert float(metrics["model_uncertainty"]) == pytest.approx(0.5)
 
 
 def test_rows_are_whole_and_steps_follow_each_other():
@@ -146,7 +164,8 @@ def test_moments_after_k_steps_match_the_closed_form(steps):
         jax.random.key(3),
         jnp.int32(steps),
     )
-    last = np.asarray(replay.data.next_obs[(steps - 1) * rows : steps * rows], float)
+    blocks = -(-rows // BLOCK_BRANCHES)  # Of equal size; each takes all of its steps before the next begins.
+    last = np.asarray(replay.data.next_obs[: steps * rows], float).reshape(blocks, steps, -1, 2)[:, -1].reshape(-1, 2)
     mean, covariance = LINEAR_GAUSSIAN.moments(start, steps)
     spread = np.sqrt(np.diag(covariance))
     # Standard errors: σ/141 for means, and about σ_i σ_j/100 for covariances.

@@ -5,13 +5,42 @@ Janner et al. 2019, algorithm 2, lines 7–9. The world is a `ModelStep` and the
 stop is a `Gate`'s to say.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from mbpo.data.replay import Replay, insert_rows
-from mbpo.model.gates.interface import Gate, open_gate
+from mbpo.model.gates.interface import Gate, GateMemory, open_gate
 from mbpo.types import Metrics, ModelStep, Policy, Transition
+
+BLOCK_BRANCHES = 2048
+"""Branches imagined side by side, at most. The networks' activations of so many rows stay in a core's cache,
+and the memory that a rollout needs does not grow with the number of branches."""
+
+
+class _Tally(NamedTuple):
+    """What is counted over all branches."""
+
+    stored: Int[Array, ""]
+    finished: Int[Array, ""]
+    """Branches that neither termination, the gate nor an infinity ended."""
+    gated: Int[Array, ""]
+    nonfinite: Int[Array, ""]
+    uncertainty: Float[Array, ""]
+    """Σ over stored rows of the mean over channels."""
+
+
+class _Branches(NamedTuple):
+    """Branches under way."""
+
+    step: Int[Array, ""]
+    obs: Float[Array, "batch obs"]
+    alive: Bool[Array, " batch"]
+    memory: GateMemory
+    imagined: Replay
+    tally: _Tally
 
 
 def branched_rollouts(
@@ -31,9 +60,9 @@ def branched_rollouts(
     after it. A row sent to infinity or NaN, or not admitted by the gate, ends its branch unstored.
 
     Args:
-        start_obs: States drawn from the real buffer.
+        start_obs: States drawn from the real buffer; taken in blocks of `BLOCK_BRANCHES` at most.
         imagined: The buffer written to; donate it.
-        key: Consumed; step `t` uses the keys folded from `t`.
+        key: Consumed; block `b` uses the key folded from `b`, and its step `t` that folded from `t`.
         rollout_length: Steps per branch, k. Traced: a new k does not recompile.
         retain: Rows the buffer keeps, see `insert_rows`.
         gate: Ends branches one by one; None: only k, termination and infinities do.
@@ -43,35 +72,62 @@ def branched_rollouts(
         end or that the gate ended, and the mean uncertainty over stored rows and channels.
     """
     batch, gate = start_obs.shape[0], gate or open_gate()
+    blocks = -(-batch // BLOCK_BRANCHES)
+    size = -(-batch // blocks)
+    # The last block is filled up with branches that are over before they begin.
+    place = jnp.arange(blocks * size).reshape(blocks, size)
+    starts = start_obs[place % batch], place < batch
 
-    def step(carry):  # type: ignore[no-untyped-def]
-        t, obs, alive, memory, buffer, stored, uncertainty, nonfinite, gated = carry
-        action_key, model_key = jax.random.split(jax.random.fold_in(key, t))
-        action = policy(obs, action_key)
-        out = model_step(obs, action, model_key)
-        finite = jnp.isfinite(out.next_obs).all(axis=-1) & jnp.isfinite(out.reward)
-        admitted, memory = gate.admit(memory, out)
-        keep = alive & finite & admitted
-        rows = Transition(obs, action, out.reward, out.next_obs, out.terminated)
-        buffer = insert_rows(buffer, rows, keep, retain)
-        stored = stored + keep.sum()
-        unsure = out.uncertainty.mean(axis=tuple(range(1, out.uncertainty.ndim)))
-        uncertainty = uncertainty + jnp.where(keep, unsure, 0.0).sum()
-        nonfinite = nonfinite + (alive & ~finite).sum()
-        gated = gated + (alive & finite & ~admitted).sum()
-        # A dead row keeps a harmless state: it is still computed (static shapes), never stored.
-        next_obs = jnp.where(keep[:, None], out.next_obs, start_obs)
-        return t + 1, next_obs, keep & ~out.terminated, memory, buffer, stored, uncertainty, nonfinite, gated
+    def take_block(
+        carry: tuple[Replay, _Tally], block: tuple[Int[Array, ""], Float[Array, "batch obs"], Bool[Array, " batch"]]
+    ) -> tuple[tuple[Replay, _Tally], None]:
+        index, obs, alive = block
+        branches = _Branches(jnp.zeros((), jnp.int32), obs, alive, gate.start(size), *carry)
+        block_key = jax.random.fold_in(key, index)
+        return _run_block(model_step, policy, gate, branches, block_key, rollout_length, retain), None
 
     zero = jnp.zeros((), jnp.int32)
-    start = (zero, start_obs, jnp.ones((batch,), bool), gate.start(batch), imagined, zero, jnp.zeros(()), zero, zero)
-    _, _, alive, _, imagined, stored, uncertainty, nonfinite, gated = jax.lax.while_loop(
-        lambda carry: (carry[0] < rollout_length) & carry[2].any(), step, start
-    )
+    nothing = _Tally(zero, zero, zero, zero, jnp.zeros(()))
+    (imagined, tally), _ = jax.lax.scan(take_block, (imagined, nothing), (jnp.arange(blocks), *starts))
     return imagined, {
-        "rollout_rows": stored,
-        "rollout_alive": alive.mean(),
-        "rollout_gated": gated / batch,
-        "rollout_nonfinite": nonfinite,
-        "model_uncertainty": uncertainty / jnp.maximum(stored, 1),
+        "rollout_rows": tally.stored,
+        "rollout_alive": tally.finished / batch,
+        "rollout_gated": tally.gated / batch,
+        "rollout_nonfinite": tally.nonfinite,
+        "model_uncertainty": tally.uncertainty / jnp.maximum(tally.stored, 1),
     }
+
+
+def _run_block(
+    model_step: ModelStep,
+    policy: Policy,
+    gate: Gate,
+    branches: _Branches,
+    key: Key[Array, ""],
+    rollout_length: Int[Array, ""],
+    retain: Int[Array, ""],
+) -> tuple[Replay, _Tally]:
+    start_obs = branches.obs
+
+    def step(now: _Branches) -> _Branches:
+        action_key, model_key = jax.random.split(jax.random.fold_in(key, now.step))
+        action = policy(now.obs, action_key)
+        out = model_step(now.obs, action, model_key)
+        finite = jnp.isfinite(out.next_obs).all(axis=-1) & jnp.isfinite(out.reward)
+        admitted, memory = gate.admit(now.memory, out)
+        keep = now.alive & finite & admitted
+        rows = Transition(now.obs, action, out.reward, out.next_obs, out.terminated)
+        unsure = out.uncertainty.mean(axis=tuple(range(1, out.uncertainty.ndim)))
+        tally = now.tally._replace(
+            stored=now.tally.stored + keep.sum(),
+            gated=now.tally.gated + (now.alive & finite & ~admitted).sum(),
+            nonfinite=now.tally.nonfinite + (now.alive & ~finite).sum(),
+            uncertainty=now.tally.uncertainty + jnp.where(keep, unsure, 0.0).sum(),
+        )
+        # A dead row keeps a harmless state: it is still computed (static shapes), never stored.
+        next_obs = jnp.where(keep[:, None], out.next_obs, start_obs)
+        imagined = insert_rows(now.imagined, rows, keep, retain)
+        return _Branches(now.step + 1, next_obs, keep & ~out.terminated, memory, imagined, tally)
+
+    last = jax.lax.while_loop(lambda now: (now.step < rollout_length) & now.alive.any(), step, branches)
+    return last.imagined, last.tally._replace(finished=last.tally.finished + last.alive.sum())
