@@ -163,14 +163,64 @@ def gates() -> str:
         cells = [folder.name.removeprefix("pendulum_"), str(len(runs))]
         for step in steps:
             found = [next(r["eval_return_mean"] for r in run if r["env_step"] == step) for run in runs]
-            low, high = bootstrap_band(np.array(found))
-            cells.append(f"{interquartile_mean(np.array(found)):.0f} [{low:.0f}, {high:.0f}]")
+            cells.append(_with_band(np.array(found)))
         refits = json.loads((folder / "seed-00" / "config.json").read_text())["config"]["mbpo"]["model_train_freq"]
         # Records are written at evaluations and at ends of episodes; each stands for the refits since the last.
         rows_of = [np.interp(np.arange(200, 600, refits), *_rows_imagined(run)).sum() for run in runs]
         cells.append(f"{np.mean(rows_of) / 1e6:.1f} million")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def gates_steps() -> str:
+    """Real steps and gradient steps until InvertedPendulum is balanced for good, by gate, and those saved."""
+    level, settings = 950, {"schedule": "schedule, as in the preset"}
+    found = {}
+    for folder in sorted((RESULTS / "gates").glob("inverted_pendulum_*")):
+        runs = [read_records(run) for run in sorted(folder.glob("seed-*"))]
+        mbpo = json.loads((folder / "seed-00" / "config.json").read_text())["config"]["mbpo"]
+        steps = np.array([_steps_to(run, level) for run in runs], float)
+        updates = np.array([_updates(run, step, mbpo) for run, step in zip(runs, steps, strict=True)])
+        found[folder.name.removeprefix("inverted_pendulum_")] = steps, updates
+    lines = [
+        f"| gate | seeds | real steps to {level} | worst seed | real steps saved | gradient steps saved |",
+        "|---" * 6 + "|",
+    ]
+    base_steps, base_updates = found["schedule"]
+    for gate, (steps, updates) in found.items():
+        shared = slice(0, steps.size)  # Seeds are paired: the same seed begins with the same episodes.
+        saved = base_steps[shared] - steps, base_updates[shared] - updates
+        cells = [
+            settings.get(gate, gate.replace("_", ", updates ")),
+            str(steps.size),
+            _with_band(steps),
+            f"{steps.max():.0f}",
+        ]
+        cells += ["" if gate == "schedule" else _with_band(values) for values in saved]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _with_band(values: np.ndarray) -> str:
+    low, high = bootstrap_band(values)
+    return f"{interquartile_mean(values):.0f} [{low:.0f}, {high:.0f}]"
+
+
+def _steps_to(run: list[dict], level: float) -> int:
+    """The first evaluation from which on the return stays at `level`; past the end, if it never does."""
+    evaluations = [(r["env_step"], r["eval_return_mean"]) for r in run if "eval_return_mean" in r]
+    last_below = max((i for i, (_, mean) in enumerate(evaluations) if mean < level), default=-1)
+    steps = [step for step, _ in evaluations]
+    return steps[last_below + 1] if last_below + 1 < len(steps) else 2 * steps[-1] - steps[-2]
+
+
+def _updates(run: list[dict], until: float, mbpo: dict) -> float:
+    """Gradient steps before environment step `until`; where they follow the rollouts, from the recorded ones."""
+    taken = np.arange(mbpo["random_steps"], until)
+    if not mbpo["utd_follows_rollouts"]:
+        return float(taken.size * mbpo["utd_ratio"])
+    recorded = [(r["env_step"], r["grad_steps"]) for r in run if "grad_steps" in r]
+    return float(np.interp(taken, *np.transpose(recorded)).sum())
 
 
 def _rows_imagined(run: list[dict]) -> tuple[list[float], list[float]]:
@@ -195,6 +245,7 @@ TABLES = {
     "horizon": horizon,
     "planning_speed": planning_speed,
     "gates": gates,
+    "gates_steps": gates_steps,
     "optimum": optimum,
     "wall_clock": wall_clock,
 }
