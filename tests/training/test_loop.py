@@ -185,9 +185,9 @@ def saves(run: Run, monkeypatch) -> list[int]:
     steps: list[int] = []
     write = loop.write_checkpoint
 
-    def spy(folder, tensors, progress):
+    def spy(folder, tensors, progress, *args, **kwargs):
         steps.append(progress["env_step"])
-        write(folder, tensors, progress)
+        return write(folder, tensors, progress, *args, **kwargs)
 
     monkeypatch.setattr(loop, "write_checkpoint", spy)
     return steps

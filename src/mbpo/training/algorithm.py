@@ -30,6 +30,7 @@ from mbpo.training.compilation import enable_compilation_cache
 from mbpo.training.config import Algo, RunConfig, merge, place, section
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
+from mbpo.training.folder_lock import FolderLock
 from mbpo.training.logbook import Logbook, Record, read_records
 from mbpo.training.loop import Callback, Progress, Run
 from mbpo.training.presets import preset
@@ -110,6 +111,7 @@ class Algorithm(abc.ABC):
         self._evaluator = Evaluator(self._source, self.config.seed, self.config.eval_max_steps)
         self._unfinished: UnfinishedEpisode | None = None
         self._begun = False
+        self._lock: FolderLock | None = None
         self._predictions = 0
         agent = self._make_agent()
         self._run: Run[Any] = Run(
@@ -276,6 +278,7 @@ class Algorithm(abc.ABC):
         """
         folder = Path(folder)
         description = read_description(folder)
+        lock = FolderLock(folder) if resume else None  # Before what it holds is read.
         checkpoint = read_checkpoint(folder / "checkpoint")
         config = description.config
         if env is None and not description.env_by_id:
@@ -287,7 +290,7 @@ class Algorithm(abc.ABC):
         algorithm = cls(env, config=config, termination_fn=termination_fn, reward_fn=reward_fn)
         check_same_spec(algorithm.spec, description.spec, folder)
         algorithm._unfinished = restore_run(algorithm._run, checkpoint, read_records(folder))
-        algorithm._folder = folder if resume else None
+        algorithm._folder, algorithm._lock = (folder if resume else None), lock
         return algorithm
 
     def _begin(self) -> None:
@@ -296,6 +299,7 @@ class Algorithm(abc.ABC):
             return
         run = self._run
         if self._folder is not None:
+            self._lock = self._lock or FolderLock(self._folder)
             if self._unfinished is None:
                 check_unused(self._folder)
                 write_description(self._folder, self.config, self.spec, env_by_id=self._env_by_id)
@@ -311,4 +315,7 @@ class Algorithm(abc.ABC):
         """Close the environments and files."""
         self._evaluator.close()
         self._run.logbook.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
         self._env.close()

@@ -20,8 +20,9 @@ from mbpo.training.checkpoint import write_checkpoint
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.logbook import Logbook, Record
+from mbpo.training.manifest import Manifest
 from mbpo.training.seeding import Stream, step_keys, stream_key
-from mbpo.training.serialize import nonfinite_names, to_tensors
+from mbpo.training.serialize import nonfinite_names, split
 from mbpo.training.signals import Interrupted, StopRequest
 
 EPISODE_ACTIONS, EPISODE_OBS = "episode.actions", "episode.obs"
@@ -57,6 +58,8 @@ class Run(Generic[State]):
     """The newest value of every metric, arrays until they are looked at."""
     checkpoint_time: float = 0.0
     checkpoint_step: int = 0
+    saved: Manifest | None = None
+    """The checkpoint in `folder`, as it was last written or read."""
     mismatch_reported: bool = False
 
     def train(
@@ -116,7 +119,7 @@ class Run(Generic[State]):
     def _report(self, over: bool, *, last: bool, callback: Callback | None) -> bool:
         """Write a record if an episode ended or an evaluation is due; False to stop."""
         evaluate = last or self.env_step % self.eval_freq == 0
-        if not (over or evaluate):
+        if not evaluate and not (over and self.logbook.due(self.env_step)):
             return True
         record: Record = {"env_step": self.env_step, "wall_time": round(self.wall_time, 3)}
         log = self.episodes.log
@@ -179,20 +182,23 @@ class Run(Generic[State]):
         if self.folder is None or (self.env_step and self.env_step == self.checkpoint_step):
             return
         started = time.monotonic()
-        self.save_to(self.folder)
+        self.saved = self.save_to(self.folder, last=self.saved)
         self.checkpoint_time += time.monotonic() - started
         self.checkpoint_step = self.env_step
 
-    def save_to(self, folder: Path) -> None:
+    def save_to(self, folder: Path, *, last: Manifest | None = None) -> Manifest:
         """Write a checkpoint to any folder.
+
+        Args:
+            last: The checkpoint that this folder holds, if this run wrote or read it.
 
         Raises:
             TrainingError: The state is not finite (nothing is written), or the disk refused.
         """
-        if nonfinite_names(self.state):
+        tensors, rings = split(self.state)
+        if nonfinite_names(tensors):  # Rows are looked at when they enter a replay buffer.
             raise self._diverged()
         log = self.episodes.log
-        tensors = to_tensors(self.state)
         width = self.agent.spec.action_dim
         tensors[EPISODE_ACTIONS] = np.array(log.actions, np.float32).reshape(log.length, width)
         tensors[EPISODE_OBS] = self.episodes.obs
@@ -200,10 +206,11 @@ class Run(Generic[State]):
             "env_step": self.env_step,
             "wall_time": self.wall_time,
             "episode": log.index,
-            "records": len(self.logbook.records),
+            "records": self.logbook.count,
             "latest": self._latest_floats(),
         }
-        write_checkpoint(folder / "checkpoint", tensors, progress)
+        self.logbook.sync()  # The checkpoint counts on its records.
+        return write_checkpoint(folder / "checkpoint", tensors, progress, rings, grown=self.agent.grown, last=last)
 
     def _diverged(self) -> TrainingError:
         """Name the first quantity that is not finite."""

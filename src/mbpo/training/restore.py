@@ -41,12 +41,13 @@ def restore_run(run: Run[Any], checkpoint: Checkpoint, records: list[Record]) ->
         run.wall_time = float(progress["wall_time"])
         run.latest = {str(name): float(value) for name, value in progress["latest"].items()}
         run.logbook = Logbook(None, keep=records[: _counter(progress, "records")])
+        run.saved = checkpoint.manifest
         actions, obs = checkpoint.read(EPISODE_ACTIONS), checkpoint.read(EPISODE_OBS)
         if actions.ndim != 2 or actions.shape[1] != run.agent.spec.action_dim:
             raise ValueError(f"{EPISODE_ACTIONS} is {actions.shape}")
         return UnfinishedEpisode(_counter(progress, "episode"), actions, obs)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"The progress in {checkpoint.path.parent} is damaged: {error!r}.") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(f"The progress in {checkpoint.folder} is damaged: {error!r}.") from error
 
 
 def resume_episode(episodes: Episodes, unfinished: UnfinishedEpisode, env_step: int) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mbpo.errors import RunFolderError
-from mbpo.training.checkpoint import write_whole
 from mbpo.training.config import RunConfig, from_dict, to_dict
+from mbpo.training.durable import write_whole
 from mbpo.types import Spec, TabularSpec
 
 CONFIG_FILE = "config.json"
