@@ -43,7 +43,7 @@ def read_records(folder: Path) -> list[Record]:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise RunFolderError(f"{path} is larger than {MAX_BYTES >> 20} MiB, which no run of mbpo writes.")
             for number, line in enumerate(file, 1):
-                if line.strip() and not _read_line(path, number, line, records):
+                if line.strip() and not read_line(path, number, line, records):
                     break
     except OSError as error:
         raise RunFolderError(
@@ -52,8 +52,12 @@ def read_records(folder: Path) -> list[Record]:
     return records
 
 
-def _read_line(path: Path, number: int, line: bytes, records: list[Record]) -> bool:
-    """Add a line's record; False if it was cut short while being written."""
+def read_line(path: Path, number: int, line: bytes, records: list[Record]) -> bool:
+    """Add the record of line `number` of `path`; False if it was cut short while being written.
+
+    Raises:
+        RunFolderError: It is no record.
+    """
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
