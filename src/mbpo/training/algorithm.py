@@ -108,7 +108,7 @@ class Algorithm(abc.ABC):
         self._reward_fn = resolve_reward(reward_fn or self.config.reward)
         if self._reward_fn is not None and not self.has_model:
             raise ConfigError(f"{self.algo} does not imagine rewards, so a reward function has no use with it.")
-        self._evaluator = Evaluator(self._source, self.config.seed, self.config.eval_max_steps)
+        self._evaluator = self._make_evaluator(self.config.seed)
         self._unfinished: UnfinishedEpisode | None = None
         self._begun = False
         self._lock: FolderLock | None = None
@@ -117,13 +117,23 @@ class Algorithm(abc.ABC):
         self._run: Run[Any] = Run(
             agent=agent,
             state=agent.init(stream_key(self.config.seed, Stream.INIT)),
-            episodes=Episodes(self._env, self._source.name, self.config.seed),
+            episodes=Episodes(
+                self._env, self._source.name, self.config.seed, renew=self._source.evaluation_env, **self._watching
+            ),
             evaluator=self._evaluator,
             logbook=Logbook(None, keep=[]),
             seed=self.config.seed,
             eval_freq=self.config.eval_freq,
             eval_episodes=self.config.eval_episodes,
+            env_retries=self.config.env_retries,
         )
+
+    @property
+    def _watching(self) -> dict[str, Any]:
+        return {"timeout": self.config.env_timeout, "check_bounds": self.config.check_bounds}
+
+    def _make_evaluator(self, seed: int) -> Evaluator:
+        return Evaluator(self._source, seed, self.config.eval_max_steps, **self._watching)
 
     @abc.abstractmethod
     def _make_agent(self) -> Agent[Any]:
@@ -182,7 +192,7 @@ class Algorithm(abc.ABC):
             return self._run.evaluate(episodes)
         if not isinstance(seed, int) or seed < 0:
             raise ConfigError(f"The seed of an evaluation is a whole number of at least 0, not {seed!r}.")
-        evaluator = Evaluator(self._source, seed, self.config.eval_max_steps)
+        evaluator = self._make_evaluator(seed)
         try:
             return self._run.evaluate(episodes, evaluator=evaluator)
         finally:
@@ -318,4 +328,4 @@ class Algorithm(abc.ABC):
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-        self._env.close()
+        self._run.episodes.close()

@@ -24,6 +24,7 @@ from mbpo.training.manifest import Manifest
 from mbpo.training.seeding import Stream, step_keys, stream_key
 from mbpo.training.serialize import nonfinite_names, split
 from mbpo.training.signals import Interrupted, StopRequest
+from mbpo.types import Transition
 
 EPISODE_ACTIONS, EPISODE_OBS = "episode.actions", "episode.obs"
 """Names, in a checkpoint, of what the unfinished episode needs to be returned to."""
@@ -60,6 +61,9 @@ class Run(Generic[State]):
     checkpoint_step: int = 0
     saved: Manifest | None = None
     """The checkpoint in `folder`, as it was last written or read."""
+    env_retries: int = 0
+    """Faults of the environment in a row, no episode ending well in between, that a fresh episode answers."""
+    faults_in_a_row: int = 0
     mismatch_reported: bool = False
 
     def train(
@@ -78,15 +82,16 @@ class Run(Generic[State]):
         """
         run_key = stream_key(self.seed, Stream.STEP)
         started = time.monotonic() - self.wall_time
-        if not self.episodes.obs.size:  # The last one was dropped.
-            self.episodes.start(self.episodes.log.index, self.env_step)
         while self.env_step < until:
             try:
+                if not self.episodes.obs.size:  # The last one was dropped.
+                    self._start_episode(self.episodes.log.index)
                 over = self._step(run_key)
                 self.wall_time = time.monotonic() - started
                 keep_going = self._report(over, last=self.env_step == until, callback=callback)
                 if over:
-                    self.episodes.start(self.episodes.log.index + 1, self.env_step)
+                    self.faults_in_a_row = 0
+                    self._start_episode(self.episodes.log.index + 1)
             except EnvironmentFault:
                 # The environment failed, not the learner: what was learned so far is good.
                 self.episodes.drop()
@@ -107,14 +112,44 @@ class Run(Generic[State]):
         learn_key, act_key, improve_key = step_keys(run_key, self.env_step)
         self.state, metrics = self.agent.learn_model(self.state, self.env_step, learn_key)
         self.latest.update(metrics)
-        action, self.state = self.agent.act(self.state, self.episodes.obs, self.env_step, act_key)
-        if not np.isfinite(action).all():
-            raise self._diverged()
-        transition, over = self.episodes.step(action)
+        transition, over = self._act(act_key)
         self.state, metrics = self.agent.improve(self.state, transition, self.env_step, improve_key)
         self.latest.update(metrics)
         self.env_step += 1
         return over
+
+    def _act(self, key: Any) -> tuple[Transition, bool]:
+        """One step of the real environment; of a fresh episode, where one fails and may be tried again."""
+        while True:
+            action, self.state = self.agent.act(self.state, self.episodes.obs, self.env_step, key)
+            if not np.isfinite(action).all():
+                raise self._diverged()
+            try:
+                return self.episodes.step(action)
+            except EnvironmentFault as fault:
+                self._give_up_or_warn(fault)
+            self._start_episode(self.episodes.log.index)
+
+    def _start_episode(self, index: int) -> None:
+        while True:
+            try:
+                return self.episodes.start(index, self.env_step)
+            except EnvironmentFault as fault:
+                self._give_up_or_warn(fault)
+            index = self.episodes.log.index
+
+    def _give_up_or_warn(self, fault: EnvironmentFault) -> None:
+        """Drop the episode that failed; raise once too many have failed in a row."""
+        self.faults_in_a_row += 1
+        if self.faults_in_a_row > self.env_retries:
+            raise fault
+        self.episodes.drop()
+        self.latest["env_faults"] = self.latest.get("env_faults", 0) + 1
+        warnings.warn(
+            f"{fault} A fresh episode begins; what was learned is kept (fault {self.faults_in_a_row} of at most "
+            f"{self.env_retries} in a row).",
+            stacklevel=2,
+        )
 
     def _report(self, over: bool, *, last: bool, callback: Callback | None) -> bool:
         """Write a record if an episode ended or an evaluation is due; False to stop."""
@@ -161,6 +196,12 @@ class Run(Generic[State]):
             return np.asarray(actions), memory
 
         evaluator = evaluator or self.evaluator
+        for _ in range(self.env_retries):
+            try:
+                return evaluator.run(policy, self.agent.memory, episodes, at_step=self.env_step)
+            except EnvironmentFault as fault:
+                warnings.warn(f"{fault} The evaluation is repeated in fresh environments.", stacklevel=2)
+                evaluator.close()
         return evaluator.run(policy, self.agent.memory, episodes, at_step=self.env_step)
 
     def _latest_floats(self) -> dict[str, float]:
