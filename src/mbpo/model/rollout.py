@@ -13,6 +13,9 @@ from mbpo.data.replay import Replay, insert_rows
 from mbpo.model.gates.interface import Gate, open_gate
 from mbpo.types import Metrics, ModelStep, Policy, Transition
 
+LARGEST = 1e18
+"""What a row may hold: the square of anything larger is infinite in float32, and so is a loss on it."""
+
 
 def branched_rollouts(
     model_step: ModelStep,
@@ -28,7 +31,7 @@ def branched_rollouts(
     """Branch from every start state for up to `rollout_length` steps and store what is imagined.
 
     A branch ends when the model predicts termination; the terminal transition is stored and nothing
-    after it. A row sent to infinity or NaN, or not admitted by the gate, ends its branch unstored.
+    after it. A row sent to infinity, NaN or beyond `LARGEST`, or not admitted by the gate, ends its branch unstored.
 
     Args:
         start_obs: States drawn from the real buffer.
@@ -49,7 +52,7 @@ def branched_rollouts(
         action_key, model_key = jax.random.split(jax.random.fold_in(key, t))
         action = policy(obs, action_key)
         out = model_step(obs, action, model_key)
-        finite = jnp.isfinite(out.next_obs).all(axis=-1) & jnp.isfinite(out.reward)
+        finite = (jnp.abs(out.next_obs) < LARGEST).all(axis=-1) & (jnp.abs(out.reward) < LARGEST)
         admitted, memory = gate.admit(memory, out)
         keep = alive & finite & admitted
         rows = Transition(obs, action, out.reward, out.next_obs, out.terminated)
