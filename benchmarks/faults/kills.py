@@ -129,7 +129,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     rng = random.Random(arguments.seed)
-    work = Path(tempfile.mkdtemp())
+    work, at_commit = Path(tempfile.mkdtemp()), commit()
     process(work / "warm-up", None)  # Fills the compilation cache.
     whole = process(work / "whole", None)
     expected = result(work / "whole")
@@ -166,7 +166,7 @@ def main() -> None:
         "episode_steps": short_task.EPISODE_STEPS,
         "seconds_of_a_whole_run": whole["seconds"],
         "command": " ".join(["python", *sys.argv]),
-        "commit": commit(),
+        "commit": at_commit,
         "versions": versions(),
     }
     (arguments.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")

@@ -33,9 +33,10 @@ from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.folder_lock import FolderLock
 from mbpo.training.logbook import Logbook, Record, read_records
 from mbpo.training.loop import Callback, Progress, Run
+from mbpo.training.memory import check_memory
 from mbpo.training.presets import preset
 from mbpo.training.restore import UnfinishedEpisode, check_same_spec, restore_run, resume_episode
-from mbpo.training.run_folder import check_unused, read_description, write_description
+from mbpo.training.run_folder import check_modules, check_unused, read_description, write_description
 from mbpo.training.seeding import Stream, stream_key
 from mbpo.training.signals import stop_on_signals
 from mbpo.training.spaces import spec_for
@@ -102,6 +103,7 @@ class Algorithm(abc.ABC):
             check_unused(self._folder)
         self._env = self._source.training_env()
         self.spec: Any = spec_for(self._env, self.algo)
+        check_memory(self.config, self.spec)
         self._termination_fn: TerminationFn | None = None
         if self.has_model:
             self._termination_fn = resolve_termination(self._env, termination_fn or self.config.termination)
@@ -288,6 +290,7 @@ class Algorithm(abc.ABC):
         """
         folder = Path(folder)
         description = read_description(folder)
+        check_modules(folder, description.config)
         lock = FolderLock(folder) if resume else None  # Before what it holds is read.
         checkpoint = read_checkpoint(folder / "checkpoint")
         config = description.config

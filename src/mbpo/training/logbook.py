@@ -59,7 +59,7 @@ def read_line(path: Path, number: int, line: bytes, records: list[Record]) -> bo
         RunFolderError: It is no record.
     """
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
         if not line.endswith(b"\n"):
             return False
@@ -89,7 +89,7 @@ def read_latest(folder: Path) -> Record:
     latest: Record = {}
     for line in lines:
         with contextlib.suppress(ValueError):  # Cut by where we began, or not yet written whole.
-            record = json.loads(line)
+            record = json.loads(line.decode())
             latest.update(record if isinstance(record, dict) else {})
     return latest
 

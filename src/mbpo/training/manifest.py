@@ -123,7 +123,7 @@ def _read_json(path: Path) -> Any:
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             raise ValueError(f"it is longer than {MAX_BYTES} bytes")
-        return json.loads(text)
+        return json.loads(text.decode())
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged and cannot be read as JSON: {error}.") from error
 

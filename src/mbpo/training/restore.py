@@ -33,9 +33,14 @@ def restore_run(run: Run[Any], checkpoint: Checkpoint, records: list[Record]) ->
     Raises:
         CheckpointError: The checkpoint is damaged or is not one of such a run.
     """
-    progress = checkpoint.progress
     state = _Without(checkpoint, EPISODE_ACTIONS, EPISODE_OBS)
     run.state = from_tensors(jax.eval_shape(run.agent.init, jax.random.key(0)), state)
+    return restore_progress(run, checkpoint, records)
+
+
+def restore_progress(run: Run[Any], checkpoint: Checkpoint, records: list[Record]) -> UnfinishedEpisode:
+    """The counters and the open episode, as in `restore_run`."""
+    progress = checkpoint.progress
     try:
         run.env_step = run.checkpoint_step = _counter(progress, "env_step")
         run.wall_time = float(progress["wall_time"])

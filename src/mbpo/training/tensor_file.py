@@ -83,7 +83,7 @@ def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
     if len(prefix) < 8 or not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
         raise ValueError("it does not begin with the length of a header that it could hold")
     try:
-        header = json.loads(file.read(length), object_pairs_hook=_unique)
+        header = json.loads(file.read(length).decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its header is not JSON ({error})") from error
     if not isinstance(header, dict):
