@@ -10,7 +10,7 @@ from the next 150. Checkpoints are written after every episode (20 steps) howeve
 kills fall inside a write. Every process is forked from one that has
 imported everything and computed nothing, which saves imports and nothing else.
 
-Writes `kills.csv`, a line for each process, and `summary.json`.
+Writes `kills.csv`, a line for each process, and `summary.json`; the same command again goes on.
 """
 
 import argparse
@@ -39,7 +39,18 @@ from mbpo.training.manifest import read_manifest
 from mbpo.training.run_folder import commit, versions
 
 STEPS = 600
-COLUMNS = ("run", "process", "end", "seconds", "began_at", "step", "checkpoint_step", "repeated", "half_written")
+COLUMNS = (
+    "run",
+    "process",
+    "end",
+    "seconds",
+    "began_at",
+    "step",
+    "checkpoint_step",
+    "repeated",
+    "half_written",
+    "same_as_whole",
+)
 
 
 def train(folder: Path, board: mmap.mmap) -> None:
@@ -128,15 +139,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    rng = random.Random(arguments.seed)
     work, at_commit = Path(tempfile.mkdtemp()), commit()
     process(work / "warm-up", None)  # Fills the compilation cache.
     whole = process(work / "whole", None)
     expected = result(work / "whole")
-    kills = run = lost = differing = 0
-    with (arguments.out / "kills.csv").open("w", newline="") as file:
+    table = arguments.out / "kills.csv"
+    before = list(csv.DictReader(table.open())) if table.exists() else []
+    kills = sum(row["end"] == "killed" for row in before)
+    run = 1 + max((int(row["run"]) for row in before), default=-1)
+    rng = random.Random(arguments.seed + run)
+    with table.open("a", newline="") as file:
         rows = csv.DictWriter(file, COLUMNS)
-        rows.writeheader()
+        if not before:
+            rows.writeheader()
         while kills < arguments.kills:
             folder, number, end = work / f"run-{run:03d}", 0, "killed"
             while end == "killed":
@@ -146,18 +161,19 @@ def main() -> None:
                     row = process(folder, rng.uniform(0, 0.06), rng.randint(1, 150))
                 end = row["end"]
                 kills += end == "killed"
-                rows.writerow({"run": run, "process": number, **row})
+                same = "" if end != "finished" else result(folder) == expected
+                rows.writerow({"run": run, "process": number, **row, "same_as_whole": same})
                 file.flush()
                 number += 1
-            lost += end != "finished"
-            differing += end == "finished" and result(folder) != expected
             run += 1
             shutil.rmtree(folder)
-    with (arguments.out / "kills.csv").open() as file:
-        killed = [row for row in csv.DictReader(file) if row["end"] == "killed"]
+    told = list(csv.DictReader(table.open()))
+    killed = [row for row in told if row["end"] == "killed"]
+    lost = sum(row["end"].startswith("failed") for row in told)
+    differing = sum(row["same_as_whole"] == "False" for row in told)
     summary = {
-        "kills": kills,
-        "runs": run,
+        "kills": len(killed),
+        "runs_finished": sum(row["end"] == "finished" for row in told),
         "runs_lost": lost,
         "runs_with_other_weights_or_records": differing,
         "kills_before_the_first_checkpoint": sum(int(row["checkpoint_step"]) == 0 for row in killed),
