@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mbpo.training.checkpoint import FORMAT, FORMAT_VERSION
+from mbpo.training.manifest import FORMAT
 from mbpo.training.runner import Event, Job, OnEvent, Outcome, Runner
 from mbpo.training.signals import Interrupted
 
@@ -20,7 +20,7 @@ def write_run(folder: Path, returns: dict[int, float], *, wall_time: float = 1.0
     if checkpoint:
         step = max(returns, default=0)
         progress = {"env_step": step}
-        manifest = {"format": FORMAT, "version": FORMAT_VERSION, "file": f"state-{step}.safetensors", "sha256": ""}
+        manifest = {"format": FORMAT, "version": 1, "file": f"state-{step}.safetensors", "sha256": ""}
         (folder / "checkpoint").mkdir(exist_ok=True)
         (folder / "checkpoint" / "manifest.json").write_text(json.dumps(manifest | {"progress": progress}))
     return folder

@@ -209,9 +209,11 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def final_file(folder: Path) -> bytes:
-    """The bytes of the checkpoint that a run folder points to."""
+    """The bytes of the checkpoint that a run folder points to, all of its files."""
     checkpoint = folder / "checkpoint"
-    return (checkpoint / json.loads((checkpoint / "manifest.json").read_text())["file"]).read_bytes()
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    names = [manifest["file"], *(chunk["file"] for ring in manifest["rings"].values() for chunk in ring)]
+    return b"".join((checkpoint / name).read_bytes() for name in names)
 
 
 def one_paragraph(message: str) -> str:

@@ -1,5 +1,6 @@
 """Bad input: one readable paragraph, an exit status that is not 0, and nothing lost."""
 
+import json
 import os
 import subprocess
 import sys
@@ -288,3 +289,19 @@ def test_plot_of_different_tasks(paragraph, copy, run_folder, tmp_path):
     out = tmp_path / "curve.png"
     assert "different tasks" in paragraph("plot", str(copy), str(run_folder), "--out", str(out))
     assert not out.exists()
+
+
+@pytest.mark.parametrize("setting", ["env_id", "termination", "reward"])
+def test_a_run_that_brings_its_own_code(paragraph, copy, tmp_path, monkeypatch, setting):
+    # Somebody else's run folder, entered: its module must not be imported.
+    (copy / "brought_along.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    config = json.loads((copy / "config.json").read_text())
+    config["config"][setting] = "brought_along:Env-v0"
+    (copy / "config.json").write_text(json.dumps(config))
+    monkeypatch.chdir(copy)
+    for command in (["eval", "."], ["train", "--resume", "."], ["trust", "."], ["doctor", "."]):
+        if command[0] == "doctor":
+            assert main(command) == 0
+        else:
+            assert "'brought_along', which lies in the run folder itself" in paragraph(*command)
+    assert not (tmp_path / "ran").exists()

@@ -180,8 +180,9 @@ def test_a_full_disk(tmp_path, folder, monkeypatch, capfd):
     flush = os.fsync
 
     def full(descriptor) -> None:
-        # config.json and metrics.jsonl take two flushes each, a checkpoint four: the third fails.
-        if next(calls) >= 2 + 2 + 4 + 4:
+        # config.json and metrics.jsonl take two flushes each, the first checkpoint eight (metrics.jsonl, the
+        # networks, three replay buffers, the folder, and the manifest two) and the second two more: the third fails.
+        if next(calls) >= 2 + 2 + 8 + 10:
             raise OSError(28, os.strerror(28))
         flush(descriptor)
 

@@ -1,5 +1,5 @@
 """Fixtures shared with the other folders that train."""
 
-from shared_runs import compiled_code, shared_agents
+from shared_runs import compiled_code, shared_agents, tiny_run
 
-__all__ = ["compiled_code", "shared_agents"]
+__all__ = ["compiled_code", "shared_agents", "tiny_run"]

@@ -36,6 +36,7 @@ from mbpo.errors import (
     UnsupportedEnvironment,
 )
 from mbpo.training import loop
+from mbpo.training.manifest import _checksum
 from mbpo.training.signals import Interrupted
 
 STEPS = 80
@@ -315,12 +316,13 @@ def test_a_folder_taken_since(make, whole, tmp_path):
 
 
 def damaged(whole: MBPO, folder: Path, **progress) -> Path:
-    """A copy of the run with other values in its progress; the checksum does not cover these."""
+    """A copy of the run with other values in its progress, under a checksum that fits them."""
     whole.save(folder)
     path = folder / "checkpoint" / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["progress"] |= progress
-    path.write_text(json.dumps(manifest))
+    del manifest["checksum"]
+    path.write_text(json.dumps(manifest | {"checksum": _checksum(manifest)}))
     return folder
 
 
@@ -337,6 +339,8 @@ def damaged(whole: MBPO, folder: Path, **progress) -> Path:
         {"latest": 3},
         {"latest": {"alpha": "much"}},
         {"wall_time": []},
+        {"wall_time": 10**400},
+        {"latest": {"alpha": 10**400}},
     ],
 )
 def test_damaged_progress(whole, tmp_path, progress):

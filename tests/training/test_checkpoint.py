@@ -13,7 +13,9 @@ from tiny_tasks import one_paragraph
 
 import mbpo
 from mbpo.errors import CheckpointError, TrainingError
-from mbpo.training.checkpoint import MANIFEST, read_checkpoint, saved_step, write_checkpoint, write_whole
+from mbpo.training.checkpoint import read_checkpoint, saved_step, write_checkpoint
+from mbpo.training.durable import write_whole
+from mbpo.training.manifest import MANIFEST, PREVIOUS, _checksum
 
 ARRAYS = {"weights": np.arange(6, dtype=np.float32).reshape(2, 3), "done": np.array([True, False]), "step": np.int32(4)}
 
@@ -37,8 +39,15 @@ def complaint(folder: Path) -> str:
 
 
 def edit_manifest(folder: Path, **changes) -> None:
+    """Other contents under a checksum that fits, as somebody else would write them."""
     path = folder / MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    content = json.loads(path.read_text()) | changes
+    del content["checksum"]
+    path.write_text(json.dumps(content | {"checksum": _checksum(content)}))
+
+
+def state_file(folder: Path) -> Path:
+    return folder / json.loads((folder / MANIFEST).read_text())["file"]
 
 
 def test_there_and_back(tmp_path):
@@ -55,11 +64,10 @@ def test_the_newest_counts_and_at_most_one_older_is_kept(tmp_path):
     for step in (20, 40, 60, 80):
         write(tmp_path, step)
         assert read_step(tmp_path) == step
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        MANIFEST,
-        "state-60.safetensors",
-        "state-80.safetensors",
-    ]
+    names = sorted(path.name.split("-")[0] + path.name.split("-")[-2] for path in tmp_path.glob("state-*"))
+    assert names == ["state60", "state80"]
+    assert sorted(path.name for path in tmp_path.glob("m*")) == [MANIFEST, PREVIOUS]
+    assert read_checkpoint(tmp_path, PREVIOUS).progress["env_step"] == 60
 
 
 def failing(function, at: int):
@@ -88,9 +96,9 @@ def full_disk(open_file, at: int):
 
 
 FAULTS = [
-    *(("fsync", at) for at in range(4)),  # Each file, and the folder after it.
-    *(("replace", at) for at in range(2)),
-    *(("write", at) for at in range(2)),
+    *(("fsync", at) for at in range(6)),  # State, folder; manifest before, folder; manifest, folder.
+    *(("replace", at) for at in range(3)),
+    *(("write", at) for at in range(3)),
 ]
 
 
@@ -109,7 +117,7 @@ def test_full_disk_leaves_a_whole_checkpoint(tmp_path, monkeypatch, where, at):
     assert "No space left on device" in message
     assert str(folder) in message
     # The manifest was renamed before the last flush: then the new one counts, and is whole.
-    assert read_step(folder) == (40 if (where, at) == ("fsync", 3) else 20)
+    assert read_step(folder) == (40 if (where, at) == ("fsync", 5) else 20)
     assert not list(folder.glob("*.tmp"))
     write(folder, 60)
     assert read_step(folder) == 60
@@ -126,10 +134,12 @@ def test_every_fault_above_was_met(tmp_path, monkeypatch):
 
         monkeypatch.setattr(os, name, counted)
     write(tmp_path)
-    assert counts == {"fsync": 4, "replace": 2}
+    assert counts == {"fsync": 4, "replace": 2}  # There is no checkpoint before the first.
+    write(tmp_path, 40)
+    assert counts == {"fsync": 10, "replace": 5}
 
 
-@pytest.mark.parametrize("call", range(6))
+@pytest.mark.parametrize("call", range(9))
 def test_killed_while_writing(tmp_path, monkeypatch, call):
     # Nothing after the kill runs, not even the clean-up: what lies there then must still be whole.
     class Killed(BaseException):
@@ -148,7 +158,7 @@ def test_killed_while_writing(tmp_path, monkeypatch, call):
             patch.setattr(os, name, killing)
         with pytest.raises(Killed):
             write(tmp_path, 40)
-    assert read_step(tmp_path) == (40 if call == 5 else 20)
+    assert read_step(tmp_path) == (40 if call == 8 else 20)
     write(tmp_path, 40)
     assert read_step(tmp_path) == 40
 
@@ -181,7 +191,7 @@ def test_no_checkpoint(tmp_path):
 @pytest.mark.parametrize("where", [0.0, 0.5, 1.0])
 def test_one_flipped_bit(tmp_path, where):
     write(tmp_path)
-    path = tmp_path / "state-20.safetensors"
+    path = state_file(tmp_path)
     data = bytearray(path.read_bytes())
     data[int(where * (len(data) - 1))] ^= 1
     path.write_bytes(data)
@@ -193,21 +203,21 @@ def test_one_flipped_bit(tmp_path, where):
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])
 def test_truncated_file(tmp_path, keep):
     write(tmp_path)
-    path = tmp_path / "state-20.safetensors"
+    path = state_file(tmp_path)
     path.write_bytes(path.read_bytes()[:keep])
     assert "damaged" in complaint(tmp_path)
 
 
 def test_missing_file(tmp_path):
     write(tmp_path)
-    (tmp_path / "state-20.safetensors").unlink()
-    assert "state-20.safetensors cannot be read" in complaint(tmp_path)
+    (state_file(tmp_path)).unlink()
+    assert ".safetensors cannot be read" in complaint(tmp_path)
 
 
 def with_contents(folder: Path, payload: bytes) -> None:
     """A manifest that vouches for any contents, as somebody else's would."""
     write(folder)
-    (folder / "state-20.safetensors").write_bytes(payload)
+    (state_file(folder)).write_bytes(payload)
     edit_manifest(folder, sha256=hashlib.sha256(payload).hexdigest(), bytes=len(payload))
 
 
@@ -245,12 +255,22 @@ def test_foreign_manifest(tmp_path, text, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"version": 2}, "format 2"),
+        ({"version": 3}, "format 3"),
         ({"version": "1"}, "format '1'"),
         ({"version": None}, "format None"),
         ({"progress": []}, "'progress'"),
         ({"sha256": 5}, "'sha256'"),
         ({"sha256": "0" * 64}, "damaged"),
+        ({"bytes": 5}, "damaged"),
+        ({"bytes": None}, "'bytes'"),
+        ({"rings": []}, "'rings'"),
+        ({"rings": {"real": 3}}, "not lists of files"),
+        ({"rings": {"real": [{"file": "../x", "bytes": 0, "sha256": "0" * 64, "rows": 0}]}}, "'../x'"),
+        ({"rings": {"real": [{"file": "rows-00.safetensors", "bytes": 0, "sha256": "0" * 64, "rows": 0}]}}, "rows-00"),
+        (
+            {"rings": {"real": [{"file": f"rows-{'0' * 32}.safetensors", "bytes": -1, "sha256": "0" * 64, "rows": 0}]}},
+            "not lists of files",
+        ),
         ({"file": None}, "'file'"),
         ({"file": "../x"}, "'../x'"),
         ({"file": "../state-20.safetensors"}, "not a checkpoint file's name"),

@@ -118,7 +118,7 @@ def test_repeat_of_nothing():
         ("raises", ["RuntimeError: motor overheated"]),
         ("obs nan", ["nan", "dimension 1", "observation"]),
         ("obs inf", ["-inf", "dimension 0", "observation"]),
-        ("obs shape", ["3 numbers instead of 2"]),
+        ("obs shape", ["shape (3,) instead of (2,)"]),
         ("obs text", ["observation"]),
         ("reward nan", ["reward nan"]),
         ("reward inf", ["reward inf"]),
@@ -142,7 +142,7 @@ def test_fault_in_a_step(fault, words):
     [
         ("reset raises", ["RuntimeError: out of licences", "reset(seed="]),
         ("reset nan", ["nan", "dimension 0"]),
-        ("reset shape", ["5 numbers instead of 2"]),
+        ("reset shape", ["shape (5,) instead of (2,)"]),
     ],
 )
 def test_fault_in_a_reset(fault, words):
@@ -158,7 +158,7 @@ def test_an_old_step_of_four_values():
         def step(self, action):
             return super().step(action)[:4]
 
-    with pytest.raises(EnvironmentFault, match="not enough values"):
+    with pytest.raises(EnvironmentFault, match="a tuple of 4 instead of five values"):
         begin(Old()).step(ACTION)
 
 

@@ -1,6 +1,7 @@
 """`metrics.jsonl`: read back after any crash, and never the reason that a checkpoint is lost."""
 
 import errno
+import itertools
 import json
 import math
 import os
@@ -107,26 +108,47 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 class FullDisk:
-    """A file whose disk is full."""
+    """A file whose disk is full after some bytes."""
+
+    def __init__(self, file, room: int) -> None:
+        self.file, self.room = file, room
+        self.fileno, self.truncate, self.close = file.fileno, file.truncate, file.close
 
     def write(self, data) -> int:
-        return len(data)
-
-    def flush(self) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def close(self) -> None:
-        pass
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken = self.file.write(data[: self.room])
+        self.room -= taken
+        return taken
 
 
-def test_full_disk(tmp_path):
+@pytest.mark.parametrize("room", [0, 1, 10])
+def test_full_disk(tmp_path, room):
     book = write(tmp_path)
-    book._file.close()
-    book._file = FullDisk()
+    file = book._file._file
+    book._file._file = FullDisk(file, room)
     with pytest.raises(TrainingError) as caught:
         book.write({"env_step": 30})
     assert "No space left on device" in one_paragraph(str(caught.value))
-    assert read_records(tmp_path) == RECORDS
+    # Nothing of the record is left, so that the next one begins a line of its own.
+    assert (tmp_path / METRICS_FILE).read_text().count("\n") == 2
+    assert read_records(tmp_path) == book.records == RECORDS
+    assert book.count == 2
+    book._file._file = file
+    book.write({"env_step": 31})
+    assert read_records(tmp_path) == [*RECORDS, {"env_step": 31}]
+    book.close()
+
+
+def test_a_disk_that_takes_a_few_bytes_at_a_time(tmp_path):
+    class Slow(FullDisk):
+        def write(self, data) -> int:
+            return self.file.write(data[:3])
+
+    book = write(tmp_path)
+    book._file._file = Slow(book._file._file, 0)
+    book.write({"env_step": 30})
+    assert read_records(tmp_path) == [*RECORDS, {"env_step": 30}]
     book.close()
 
 
@@ -194,3 +216,38 @@ def test_the_latest_figures_come_from_the_end_of_a_long_file(tmp_path, monkeypat
     assert read_latest(tmp_path) == {}  # Not one whole line of 34 bytes.
     monkeypatch.setattr(logbook, "TAIL_BYTES", 75)
     assert read_latest(tmp_path) == {"env_step": 9, "only_at_8": 1, "only_at_9": 1}
+
+
+def test_episodes_are_recorded_more_rarely_in_a_very_long_run(monkeypatch):
+    monkeypatch.setattr(logbook, "MIN_SHARE", 10)
+    book = Logbook(None, keep=[])
+    for step in range(1, 1001):  # An episode at every step.
+        if book.due(step):
+            book.write({"env_step": step})
+    steps = [record["env_step"] for record in book.records]
+    assert steps[:10] == list(range(1, 11))
+    assert all((step - before) * 10 >= step for before, step in itertools.pairwise(steps))
+    assert len(steps) < 10 + 10 * math.log(1000 / 10) + 10
+    # What comes next does not depend on whether the run was resumed.
+    again = Logbook(None, keep=book.records)
+    assert [again.due(step) for step in range(1001, 1200)] == [book.due(step) for step in range(1001, 1200)]
+
+
+def test_records_of_a_run_with_a_folder_lie_there_alone(tmp_path):
+    book = write(tmp_path)
+    assert book._remembered == []
+    assert book.count == 2
+    book.close()
+    assert book.records == RECORDS
+
+
+def test_a_file_that_no_run_writes(tmp_path):
+    with (tmp_path / METRICS_FILE).open("wb") as file:
+        file.truncate(1 << 40)  # A hole: a tebibyte to read, and nothing on the disk.
+    assert "larger" in complaint(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["[1]", "{}", "1" + "0" * 400])
+def test_values_that_no_record_holds(tmp_path, value):
+    (tmp_path / METRICS_FILE).write_text(f'{{"env_step": 1, "alpha": {value}}}\n')
+    assert "not a record" in complaint(tmp_path)

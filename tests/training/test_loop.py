@@ -6,39 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from spy_runs import make_run, train
 from tiny_tasks import Script, SpyAgent, SpyState, final_file, one_paragraph, same_weights, without_time
 
-from mbpo.envs.make import EnvSource
 from mbpo.errors import EnvironmentFault, TrainingError
 from mbpo.training import loop
 from mbpo.training.checkpoint import read_checkpoint
-from mbpo.training.episodes import Episodes
-from mbpo.training.evaluate import Evaluator
-from mbpo.training.logbook import Logbook
 from mbpo.training.loop import Run
-from mbpo.training.seeding import Stream, episode_seed, stream_key
+from mbpo.training.seeding import Stream, episode_seed
 from mbpo.training.signals import Interrupted, StopRequest
-
-
-def make_run(env=None, *, agent=None, eval_freq=1000, eval_episodes=2, seed=5, folder=None) -> Run:
-    source = EnvSource.of(Script() if env is None else env)
-    agent = agent or SpyAgent()
-    return Run(
-        agent=agent,
-        state=agent.init(stream_key(seed, Stream.INIT)),
-        episodes=Episodes(source.training_env(), source.name, seed),
-        evaluator=Evaluator(source, seed, 1000),
-        logbook=Logbook(None, keep=[]),
-        seed=seed,
-        eval_freq=eval_freq,
-        eval_episodes=eval_episodes,
-        folder=folder,
-    )
-
-
-def train(run: Run, until: int, **kwargs) -> Run:
-    run.train(until, stop=kwargs.pop("stop", StopRequest()), **kwargs)
-    return run
 
 
 def improved(run: Run) -> list:
@@ -185,9 +161,9 @@ def saves(run: Run, monkeypatch) -> list[int]:
     steps: list[int] = []
     write = loop.write_checkpoint
 
-    def spy(folder, tensors, progress):
+    def spy(folder, tensors, progress, *args, **kwargs):
         steps.append(progress["env_step"])
-        write(folder, tensors, progress)
+        return write(folder, tensors, progress, *args, **kwargs)
 
     monkeypatch.setattr(loop, "write_checkpoint", spy)
     return steps

@@ -11,7 +11,7 @@ from tiny_tasks import one_paragraph, same_weights
 
 from mbpo.data.replay import Replay, insert, make_replay
 from mbpo.errors import CheckpointError
-from mbpo.training.serialize import ArraySource, from_tensors, nonfinite_names, to_tensors
+from mbpo.training.serialize import ArraySource, from_tensors, nonfinite_names, split
 from mbpo.types import Transition
 
 CAPACITY, FILLED = 8, 3
@@ -38,6 +38,12 @@ def make_state(rows: int = FILLED) -> State:
         replay = insert(replay, row)
     learner = Learner([jnp.arange(6.0).reshape(2, 3), jnp.ones(0)], jnp.int32(7), jnp.array([True, False]), 4)
     return State(learner, replay)
+
+
+def to_tensors(state) -> dict[str, np.ndarray]:
+    """All arrays of a state, the rows of its replay buffers too."""
+    tensors, rings = split(state)
+    return tensors | {name: rows for ring in rings.values() for name, rows in ring.rows(0, ring.size).items()}
 
 
 def complaint(arrays) -> str:

@@ -6,7 +6,7 @@ stopped, saved and repeated, and the one loop in `training.loop` drives every al
 """
 
 import abc
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Array, Float, Key
@@ -32,6 +32,8 @@ class Agent(abc.ABC, Generic[State]):
     """
 
     spec: Spec | TabularSpec
+    grown: ClassVar[tuple[str, ...]] = ()
+    """Paths, in the state, of the replay buffers that take exactly one row at every environment step."""
 
     @abc.abstractmethod
     def init(self, key: Key[Array, ""]) -> State:

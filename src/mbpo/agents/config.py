@@ -50,6 +50,20 @@ class SACConfig:
     arXiv:2102.03765, find that it depends on the task)."""
     critic_layer_norm: bool = False
     """LayerNorm in the critics: steadier at many gradient steps per real step."""
+    max_grad_norm: PositiveFloat | None = None
+    """Norm that the gradients of actor, critics and temperature are each clipped to; None: not at all."""
+    reward_range: tuple[float, float] | None = None
+    """Lowest and highest reward of the task: the critics' targets are then held within what such rewards
+    allow (`agents.limits`). None: not at all."""
+
+    @model_validator(mode="after")
+    def _range_bounds_something(self) -> "SACConfig":
+        if self.reward_range is not None and (self.reward_range[0] > self.reward_range[1] or self.gamma == 1):
+            raise ConfigError(
+                f"reward_range ({self.reward_range}) needs its lower end first and a gamma below 1, not {self.gamma}: "
+                "at 1 no return is bounded."
+            )
+        return self
 
 
 @settings
@@ -83,6 +97,8 @@ class ModelConfig:
     """Gradient steps of one epoch, at least: with little data, a few steps tell nothing."""
     max_epoch_batches: PositiveInt = 100
     """Gradient steps of one epoch, at most; with `max_epochs`, the bound on a refit's cost."""
+    max_grad_norm: PositiveFloat | None = None
+    """Norm that the gradient of all members together is clipped to; None: not at all."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ModelConfig":

@@ -74,6 +74,7 @@ class MBPOAgent(Agent[MBPOState]):
     """MBPO for one environment's shape, settings and termination rule."""
 
     spec: Spec
+    grown = ("real", "gate.behaviour")
 
     def __init__(
         self,

@@ -143,6 +143,7 @@ class PETSAgent(Agent[PETSState]):
     """PETS for one environment's shape, settings, termination rule and perhaps reward."""
 
     spec: Spec
+    grown = ("real",)
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from mbpo.agents.config import Pooling, SACConfig
+from mbpo.agents.limits import bound_target, clip_each
 from mbpo.nn.distributions import standard_normal, tanh_gaussian
 from mbpo.nn.networks import MLP, make_mlp
 from mbpo.types import Metrics, Spec, Transition
@@ -208,12 +209,13 @@ def sac_update(
     params = state.params
     next_noise, actor_noise = noise
     target = critic_target(params, state.target_critics, batch, next_noise, bounds, config.gamma, config.critic_pooling)
+    target = bound_target(target, params.log_alpha, spec, config)
     (loss_q, q_mean), grad_q = jax.value_and_grad(critic_loss, has_aux=True)(params.critics, batch, target)
     (loss_pi, entropy), grad_pi = jax.value_and_grad(actor_loss, has_aux=True)(
         params.actor, params.critics, params.log_alpha, batch.obs, actor_noise, bounds, config.critic_pooling
     )
     grad_alpha = jax.grad(alpha_loss)(params.log_alpha, entropy, resolve_target_entropy(spec, config))
-    grads = SACParams(grad_pi, grad_q, grad_alpha)
+    grads = clip_each(SACParams(grad_pi, grad_q, grad_alpha), config.max_grad_norm)
     updates, optimizer_state = make_optimizer(config).update(grads, state.optimizer_state)
     params = optax.apply_updates(params, updates)
     target_critics = optax.incremental_update(params.critics, state.target_critics, config.tau)

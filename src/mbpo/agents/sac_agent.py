@@ -66,6 +66,7 @@ class SACAgent(Agent[SACAgentState]):
     """SAC for one environment's shape and settings."""
 
     spec: Spec
+    grown = ("real",)
 
     def __init__(self, spec: Spec, config: SACAgentConfig) -> None:
         self.spec = spec

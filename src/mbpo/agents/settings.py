@@ -61,7 +61,7 @@ def explain(error: ValidationError, *, where: str, known: Iterable[str]) -> str:
             hint = did_you_mean(str(problem["loc"][-1]), known)
             sentences.append(f"Unknown setting '{path}' in {where}.{hint}")
         else:
-            sentences.append(f"Setting '{path}' in {where}: {problem['msg']}, but got {problem['input']!r}.")
+            sentences.append(f"Setting '{path}' in {where}: {problem['msg']}, but got {_shown(problem['input'])}.")
     return " ".join(sentences)
 
 
@@ -73,3 +73,8 @@ def setting_names(config: type) -> set[str]:
         if isinstance(entry.type, type) and dataclasses.is_dataclass(entry.type):
             names |= setting_names(entry.type)
     return names
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."

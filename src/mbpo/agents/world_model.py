@@ -2,10 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Key
 
 from mbpo.agents.config import ModelConfig
+from mbpo.agents.limits import adam
 from mbpo.data.replay import Replay
 from mbpo.data.split import DataSplit
 from mbpo.model.ensemble import make_ensemble
@@ -46,7 +46,7 @@ def refit(
         real,
         split,
         key,
-        optimizer=optax.adam(config.learning_rate),
+        optimizer=adam(config.learning_rate, config.max_grad_norm),
         batch_size=config.batch_size,
         weight_decay=config.weight_decay,
         max_epochs=config.max_epochs,

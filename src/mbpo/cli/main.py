@@ -14,6 +14,8 @@ COMMANDS = {
     "plot": "draw learning curves of one run or several",
     "compare": "train several algorithms on one task with many seeds, and draw them together",
     "trust": "measure how far a run's model can be trusted",
+    "check-env": "hold an environment against what training will assume",
+    "doctor": "say what a run folder holds, verify it, and repair it",
 }
 
 
@@ -55,7 +57,7 @@ def _run(name: str, arguments: list[str]) -> int:
         sys.path.insert(0, os.getcwd())
     warnings.formatwarning = lambda message, *rest, **more: f"mbpo: {message}\n"
     # Imported when needed, so that help and wrong input answer at once.
-    return importlib.import_module(f"mbpo.cli.{name}").main(arguments)
+    return importlib.import_module(f"mbpo.cli.{name.replace('-', '_')}").main(arguments)
 
 
 def _help() -> str:

@@ -44,6 +44,12 @@ class TrainArguments:
     reward: str
     """The reward to imagine with: learned, or module:function with (obs, action, next_obs) ->
     reward on batches."""
+    env_timeout: float | None
+    """Seconds that a step or a reset of the environment may take; None for any time."""
+    env_retries: int
+    """Faults of the environment in a row that are answered by a fresh episode; the next one stops the run."""
+    check_bounds: bool
+    """Whether an observation outside of the bounds that its space declares is a fault."""
     out: Path | None = None
     """Folder for the run; default runs/ENV_ID/ALGO-seedN."""
     resume: Path | None = None

@@ -15,6 +15,8 @@ from mbpo.data.replay import Replay, insert_rows
 from mbpo.model.gates.interface import Gate, GateMemory, open_gate
 from mbpo.types import Metrics, ModelStep, Policy, Transition
 
+LARGEST = 1e18
+"""What a row may hold: the square of anything larger is infinite in float32, and so is a loss on it."""
 BLOCK_BRANCHES = 2048
 """Branches imagined side by side, at most. The networks' activations of so many rows stay in a core's cache,
 and the memory that a rollout needs does not grow with the number of branches."""
@@ -57,7 +59,7 @@ def branched_rollouts(
     """Branch from every start state for up to `rollout_length` steps and store what is imagined.
 
     A branch ends when the model predicts termination; the terminal transition is stored and nothing
-    after it. A row sent to infinity or NaN, or not admitted by the gate, ends its branch unstored.
+    after it. A row sent to infinity, NaN or beyond `LARGEST`, or not admitted by the gate, ends its branch unstored.
 
     Args:
         start_obs: States drawn from the real buffer; taken in blocks of `BLOCK_BRANCHES` at most.
@@ -113,7 +115,7 @@ def _run_block(
         action_key, model_key = jax.random.split(jax.random.fold_in(key, now.step))
         action = policy(now.obs, action_key)
         out = model_step(now.obs, action, model_key)
-        finite = jnp.isfinite(out.next_obs).all(axis=-1) & jnp.isfinite(out.reward)
+        finite = (jnp.abs(out.next_obs) < LARGEST).all(axis=-1) & (jnp.abs(out.reward) < LARGEST)
         admitted, memory = gate.admit(now.memory, out)
         keep = now.alive & finite & admitted
         rows = Transition(now.obs, action, out.reward, out.next_obs, out.terminated)

@@ -30,11 +30,13 @@ from mbpo.training.compilation import enable_compilation_cache
 from mbpo.training.config import Algo, RunConfig, merge, place, section
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
+from mbpo.training.folder_lock import FolderLock
 from mbpo.training.logbook import Logbook, Record, read_records
 from mbpo.training.loop import Callback, Progress, Run
+from mbpo.training.memory import check_memory
 from mbpo.training.presets import preset
 from mbpo.training.restore import UnfinishedEpisode, check_same_spec, restore_run, resume_episode
-from mbpo.training.run_folder import check_unused, read_description, write_description
+from mbpo.training.run_folder import check_modules, check_unused, read_description, write_description
 from mbpo.training.seeding import Stream, stream_key
 from mbpo.training.signals import stop_on_signals
 from mbpo.training.spaces import spec_for
@@ -101,27 +103,39 @@ class Algorithm(abc.ABC):
             check_unused(self._folder)
         self._env = self._source.training_env()
         self.spec: Any = spec_for(self._env, self.algo)
+        check_memory(self.config, self.spec)
         self._termination_fn: TerminationFn | None = None
         if self.has_model:
             self._termination_fn = resolve_termination(self._env, termination_fn or self.config.termination)
         self._reward_fn = resolve_reward(reward_fn or self.config.reward)
         if self._reward_fn is not None and not self.has_model:
             raise ConfigError(f"{self.algo} does not imagine rewards, so a reward function has no use with it.")
-        self._evaluator = Evaluator(self._source, self.config.seed, self.config.eval_max_steps)
+        self._evaluator = self._make_evaluator(self.config.seed)
         self._unfinished: UnfinishedEpisode | None = None
         self._begun = False
+        self._lock: FolderLock | None = None
         self._predictions = 0
         agent = self._make_agent()
         self._run: Run[Any] = Run(
             agent=agent,
             state=jax.jit(agent.init)(stream_key(self.config.seed, Stream.INIT)),
-            episodes=Episodes(self._env, self._source.name, self.config.seed),
+            episodes=Episodes(
+                self._env, self._source.name, self.config.seed, renew=self._source.evaluation_env, **self._watching
+            ),
             evaluator=self._evaluator,
             logbook=Logbook(None, keep=[]),
             seed=self.config.seed,
             eval_freq=self.config.eval_freq,
             eval_episodes=self.config.eval_episodes,
+            env_retries=self.config.env_retries,
         )
+
+    @property
+    def _watching(self) -> dict[str, Any]:
+        return {"timeout": self.config.env_timeout, "check_bounds": self.config.check_bounds}
+
+    def _make_evaluator(self, seed: int) -> Evaluator:
+        return Evaluator(self._source, seed, self.config.eval_max_steps, **self._watching)
 
     @abc.abstractmethod
     def _make_agent(self) -> Agent[Any]:
@@ -180,7 +194,7 @@ class Algorithm(abc.ABC):
             return self._run.evaluate(episodes)
         if not isinstance(seed, int) or seed < 0:
             raise ConfigError(f"The seed of an evaluation is a whole number of at least 0, not {seed!r}.")
-        evaluator = Evaluator(self._source, seed, self.config.eval_max_steps)
+        evaluator = self._make_evaluator(seed)
         try:
             return self._run.evaluate(episodes, evaluator=evaluator)
         finally:
@@ -276,6 +290,8 @@ class Algorithm(abc.ABC):
         """
         folder = Path(folder)
         description = read_description(folder)
+        check_modules(folder, description.config)
+        lock = FolderLock(folder) if resume else None  # Before what it holds is read.
         checkpoint = read_checkpoint(folder / "checkpoint")
         config = description.config
         if env is None and not description.env_by_id:
@@ -287,7 +303,7 @@ class Algorithm(abc.ABC):
         algorithm = cls(env, config=config, termination_fn=termination_fn, reward_fn=reward_fn)
         check_same_spec(algorithm.spec, description.spec, folder)
         algorithm._unfinished = restore_run(algorithm._run, checkpoint, read_records(folder))
-        algorithm._folder = folder if resume else None
+        algorithm._folder, algorithm._lock = (folder if resume else None), lock
         return algorithm
 
     def _begin(self) -> None:
@@ -296,6 +312,7 @@ class Algorithm(abc.ABC):
             return
         run = self._run
         if self._folder is not None:
+            self._lock = self._lock or FolderLock(self._folder)
             if self._unfinished is None:
                 check_unused(self._folder)
                 write_description(self._folder, self.config, self.spec, env_by_id=self._env_by_id)
@@ -311,4 +328,7 @@ class Algorithm(abc.ABC):
         """Close the environments and files."""
         self._evaluator.close()
         self._run.logbook.close()
-        self._env.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        self._run.episodes.close()

@@ -1,113 +1,151 @@
-"""Checkpoints on disk: written whole or not at all, verified when read.
+"""Checkpoints on disk: written whole or not at all, verified when written and when read.
 
-A checkpoint is `state-<env_step>.safetensors` and the `manifest.json` that names it with its
-SHA-256. Each file is written under a temporary name, flushed to the disk and renamed; the
-manifest last. So at every instant `manifest.json` points to a whole file. The file before it
-is kept until the next one is in place.
+A checkpoint is a `manifest.json` and the files that it names with their SHA-256: one with the
+networks and everything else that is small, and, of each replay buffer, files of `CHUNK_ROWS`
+rows each. Files are named after their contents and never changed, so a checkpoint writes only what is new;
+the manifest comes last, after everything new has been read back from the disk. At every instant
+`manifest.json` points to whole files. The checkpoint before is kept too, as `manifest.previous.json`.
 """
 
 import hashlib
-import json
 import os
-import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from mbpo.errors import CheckpointError, TrainingError
-
-FORMAT = "mbpo-checkpoint"
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-_STATE_NAME = re.compile(r"state-\d{1,12}\.safetensors")
+from mbpo.training.durable import put, sync_folder, write_whole
+from mbpo.training.manifest import (
+    MANIFEST,
+    PREVIOUS,
+    Manifest,
+    StoredFile,
+    StoredRows,
+    is_checkpoint_file,
+    read_manifest,
+    rows_name,
+    state_name,
+)
+from mbpo.training.serialize import CHUNK_ROWS, Ring
+from mbpo.training.tensor_file import TensorPlace, read_header, read_tensor
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A verified checkpoint on disk, its arrays not read yet (a `TensorSource`)."""
 
-    path: Path
-    progress: dict[str, Any]
-    """Counters and the like, plain JSON."""
-    shapes: dict[str, tuple[int, ...]]
+    folder: Path
+    manifest: Manifest
+    places: dict[str, tuple[tuple[Path, TensorPlace], ...]]
+    """Where each array lies; a replay buffer's column in several files, one after the other."""
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """Counters and the like, plain JSON."""
+        return self.manifest.progress
 
     def keys(self) -> list[str]:
-        return list(self.shapes)
+        return list(self.places)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return self.shapes[name]
+        parts = self._parts(name)
+        first = parts[0][1].shape
+        return first if len(parts) == 1 else (sum(place.shape[0] for _, place in parts), *first[1:])
 
     def read(self, name: str) -> np.ndarray:
+        parts = self._parts(name)
         try:
-            with safe_open(self.path, framework="numpy") as file:
-                return file.get_tensor(name)
-        except (SafetensorError, OSError, TypeError) as error:
-            raise CheckpointError(f"The array '{name}' of {self.path} cannot be read: {error}.") from error
+            arrays = [read_tensor(path, place) for path, place in parts]
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"The array '{name}' of {self.folder} cannot be read: {error}.") from error
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+    def _parts(self, name: str) -> tuple[tuple[Path, TensorPlace], ...]:
+        if name not in self.places:
+            raise CheckpointError(f"The checkpoint in {self.folder} holds no array '{name}'.")
+        return self.places[name]
 
 
-def write_checkpoint(folder: Path, tensors: dict[str, np.ndarray], progress: dict[str, Any]) -> None:
+def write_checkpoint(
+    folder: Path,
+    tensors: Mapping[str, np.ndarray],
+    progress: Mapping[str, Any],
+    rings: Mapping[str, Ring] | None = None,
+    *,
+    grown: Collection[str] = (),
+    last: Manifest | None = None,
+) -> Manifest:
     """Replace the folder's checkpoint with a new one.
 
+    Args:
+        tensors: All but the rows of replay buffers.
+        progress: Plain JSON, with `env_step`.
+        rings: The replay buffers by name.
+        grown: Names of those that take exactly one row at every environment step.
+        last: The folder's checkpoint as it was last written or read: what it holds is not written again.
+
     Raises:
-        TrainingError: The disk refused (full, read-only); the checkpoint before is untouched.
+        TrainingError: The disk refused (full, read-only, failing); the checkpoint before is untouched.
     """
-    name = f"state-{int(progress['env_step'])}.safetensors"
-    payload = to_safetensors(tensors)
-    manifest = {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "file": name,
-        "bytes": len(payload),
-        "sha256": hashlib.sha256(payload).hexdigest(),
-        "progress": progress,
-    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        previous = _named_state(folder)
-        write_whole(folder / name, payload)
-        write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
-        for old in folder.glob("state-*.safetensors"):
-            if old.name not in (name, previous):
-                old.unlink()
+        held = {stored.file for stored in last.files} if last else set()
+        payload = to_safetensors(dict(tensors))
+        digest = hashlib.sha256(payload).hexdigest()
+        state = StoredFile(state_name(int(progress["env_step"]), digest), len(payload), digest)
+        put(folder / state.file, payload)
+        stored = {
+            name: tuple(_store_ring(folder, name, ring, int(progress["env_step"]), last, held, name in grown))
+            for name, ring in (rings or {}).items()
+        }
+        manifest = Manifest(state, stored, dict(progress))
+        sync_folder(folder)
+        for new in manifest.files:
+            if new.file not in held:
+                _read_back(folder / new.file, new.sha256)
+        _keep_previous(folder)
+        write_whole(folder / MANIFEST, manifest.to_bytes())
     except OSError as error:
         raise TrainingError(
             f"Could not write a checkpoint to {folder}: {error.strerror or error}. The last checkpoint is intact; "
             "free some space, or make the folder writable again."
         ) from error
+    remove_leftovers(folder)
+    return manifest
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
+def read_checkpoint(folder: Path, name: str = MANIFEST) -> Checkpoint:
     """Find and verify the folder's checkpoint.
+
+    Args:
+        name: `PREVIOUS` for the checkpoint before.
 
     Raises:
         CheckpointError: There is none, it is damaged, or it is not one of this package's.
     """
-    manifest = _read_manifest(folder)
-    path = folder / manifest["file"]
     try:
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
+        return _read_checkpoint(folder, read_manifest(folder, name))
+    except CheckpointError as error:
+        older = None if name == PREVIOUS else previous_step(folder)
+        if older is None:
+            raise
         raise CheckpointError(
-            f"The checkpoint file {path} cannot be read ({error.strerror}); the run folder is incomplete."
+            f"{error} The checkpoint before it, of environment step {older}, is whole: `mbpo doctor {folder.parent} "
+            "--repair` goes back to it."
         ) from error
-    if digest.hexdigest() != manifest["sha256"]:
-        raise CheckpointError(
-            f"The checkpoint file {path} is damaged: its contents do not match the checksum in {MANIFEST}. "
-            "Restore the file from a copy, or train again into a new folder."
-        )
+
+
+def previous_step(folder: Path) -> int | None:
+    """Environment steps taken at the checkpoint before the last, if that one is whole."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-    except SafetensorError as error:
-        raise CheckpointError(f"The checkpoint file {path} is not a safetensors file: {error}.") from error
-    return Checkpoint(path, manifest["progress"], shapes)
+        step = read_checkpoint(folder, PREVIOUS).progress.get("env_step")
+    except CheckpointError:
+        return None
+    return step if type(step) is int else None
 
 
 def saved_step(folder: Path) -> int | None:
@@ -118,60 +156,123 @@ def saved_step(folder: Path) -> int | None:
     """
     if not (folder / MANIFEST).exists():
         return None
-    step = _read_manifest(folder)["progress"].get("env_step")
-    if not isinstance(step, int):
+    step = read_manifest(folder).progress.get("env_step")
+    if type(step) is not int:
         raise CheckpointError(f"{folder / MANIFEST} is damaged: 'env_step' is missing or of the wrong kind.")
     return step
 
 
-def write_whole(path: Path, payload: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old contents or the new, never less."""
-    temporary = path.with_name(path.name + ".tmp")
+def leftovers(folder: Path) -> list[Path]:
+    """Files of checkpoints older than the one before, or never finished; none if a manifest is damaged."""
+    named = set()
+    for manifest in (MANIFEST, PREVIOUS):
+        if (folder / manifest).exists():
+            try:
+                named |= {stored.file for stored in read_manifest(folder, manifest).files}
+            except CheckpointError:
+                return []  # What it named can no longer be told from a leftover.
+    found = [path for path in folder.iterdir() if is_checkpoint_file(path.name) and path.name not in named]
+    return sorted(
+        found + [folder / f"{name}.tmp" for name in (MANIFEST, PREVIOUS) if (folder / f"{name}.tmp").exists()]
+    )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete them; what cannot be deleted stays, and does no harm."""
     try:
-        with temporary.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for path in leftovers(folder):
+            path.unlink()
     except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # The rename itself is durable only once its folder is.
-    finally:
-        os.close(descriptor)
+        return
 
 
-def _named_state(folder: Path) -> str | None:
+def _store_ring(
+    folder: Path, name: str, ring: Ring, env_step: int, last: Manifest | None, held: set[str], grown: bool
+) -> Iterator[StoredRows]:
+    """Write the chunks that are not held yet."""
+    before = last.rings.get(name, ()) if last else ()
+    untouched: set[int] = set()
+    if grown and last is not None and ring.grew_by_steps(env_step):
+        written = ring.slots_written(int(last.progress["env_step"]), env_step)
+        untouched = set(range(len(before))) - set((written // CHUNK_ROWS).tolist())
+    for index, first in enumerate(range(0, max(ring.size, 1), CHUNK_ROWS)):
+        rows = min(CHUNK_ROWS, ring.size - first)
+        if index in untouched and before[index].rows == rows:
+            yield before[index]
+            continue
+        payload = to_safetensors(ring.rows(first, first + rows))
+        digest = hashlib.sha256(payload).hexdigest()
+        chunk = StoredRows(rows_name(digest), len(payload), digest, rows)
+        if chunk.file not in held:
+            put(folder / chunk.file, payload)
+        yield chunk
+
+
+def _read_back(path: Path, sha256: str) -> None:
+    """Raise unless the disk gives back what it was given."""
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as file:  # From the disk, where the system lets go of its copy in memory.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if _sha256(path) != sha256:
+        raise OSError(0, f"{path.name} read back differs from what was written; is the disk failing?")
+
+
+def _keep_previous(folder: Path) -> None:
     try:
-        return _read_manifest(folder)["file"]
+        read_manifest(folder)
     except CheckpointError:
-        return None
+        return
+    write_whole(folder / PREVIOUS, (folder / MANIFEST).read_bytes())
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise CheckpointError(
-            f"There is no checkpoint in {folder}: {MANIFEST} is missing. A run writes its first one at the end of "
-            "its first episode."
-        )
+def _read_checkpoint(folder: Path, manifest: Manifest) -> Checkpoint:
+    for stored in manifest.files:
+        _verify(folder / stored.file, stored)
+    places: dict[str, tuple[tuple[Path, TensorPlace], ...]] = {}
+    for name, place in _header(folder, manifest.state).items():
+        places[name] = ((folder / manifest.state.file, place),)
+    for name, chunks in manifest.rings.items():
+        columns: dict[str, list[tuple[Path, TensorPlace]]] = {}
+        for chunk in chunks:
+            header = _header(folder, chunk)
+            if any(place.shape[:1] != (chunk.rows,) for place in header.values()):
+                raise CheckpointError(f"The checkpoint file {folder / chunk.file} is damaged: it has other rows.")
+            for column, place in header.items():
+                columns.setdefault(column, []).append((folder / chunk.file, place))
+        for column, parts in columns.items():
+            alike = {(place.dtype, place.shape[1:]) for _, place in parts}
+            if column in places or len(parts) != len(chunks) or len(alike) != 1:
+                raise CheckpointError(f"The checkpoint in {folder} is damaged: the files of '{name}' differ in kind.")
+            places[column] = tuple(parts)
+    return Checkpoint(folder, manifest, places)
+
+
+def _verify(path: Path, stored: StoredFile) -> None:
     try:
-        manifest = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged and cannot be read as JSON: {error}.") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a checkpoint of mbpo (its format is not '{FORMAT}').")
-    if manifest.get("version") != FORMAT_VERSION:
+        # The size first: a file that claims to be a checkpoint may be of any length.
+        whole = stored.bytes in (None, path.stat().st_size) and _sha256(path) == stored.sha256
+    except OSError as error:
         raise CheckpointError(
-            f"{path} was written in checkpoint format {manifest.get('version')!r}, and this version of mbpo reads "
-            f"{FORMAT_VERSION}."
+            f"The checkpoint file {path} cannot be read ({error.strerror}); the run folder is incomplete."
+        ) from error
+    if not whole:
+        raise CheckpointError(
+            f"The checkpoint file {path} is damaged: its contents do not match the checksum in {MANIFEST}. "
+            "Restore the file from a copy, or train again into a new folder."
         )
-    wanted: dict[str, type] = {"file": str, "sha256": str, "progress": dict}
-    wrong = [name for name, kind in wanted.items() if not isinstance(manifest.get(name), kind)]
-    if wrong:
-        raise CheckpointError(f"{path} is damaged: '{wrong[0]}' is missing or of the wrong kind.")
-    if not _STATE_NAME.fullmatch(manifest["file"]):
-        raise CheckpointError(f"{path} names {manifest['file']!r}, which is not a checkpoint file's name.")
-    return manifest
+
+
+def _header(folder: Path, stored: StoredFile) -> dict[str, TensorPlace]:
+    path = folder / stored.file
+    try:
+        return read_header(path)
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"The checkpoint file {path} is not a safetensors file: {error}.") from error
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

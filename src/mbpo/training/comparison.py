@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from mbpo.errors import CheckpointError, MBPOError, RunFolderError
-from mbpo.training.checkpoint import saved_step, write_whole
+from mbpo.training.checkpoint import saved_step
 from mbpo.training.config import RunConfig, from_dict, section, to_dict
+from mbpo.training.durable import write_whole
 from mbpo.training.run_folder import commit, versions
 from mbpo.training.runner import Job
 

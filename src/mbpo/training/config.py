@@ -13,7 +13,7 @@ from mbpo.agents.config import MBPOConfig
 from mbpo.agents.dyna_q import DynaQConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
-from mbpo.agents.settings import PositiveInt, explain, setting_names, settings
+from mbpo.agents.settings import NonNegativeInt, PositiveFloat, PositiveInt, explain, setting_names, settings
 from mbpo.errors import ConfigError
 
 Algo = Literal["mbpo", "sac", "pets", "dyna-q"]
@@ -47,6 +47,13 @@ class RunConfig:
     reward: str = "learned"
     """The reward that the model imagines: `learned` with the dynamics, or the task's own as
     `module:function` with `(obs, action, next_obs) -> reward` on batches."""
+    env_timeout: PositiveFloat | None = None
+    """Seconds that a step or a reset of the environment may take; None for any time."""
+    env_retries: NonNegativeInt = 0
+    """Faults of the environment in a row (it raises, does not come back, returns what it should not)
+    that are answered by a fresh episode; the next one stops the run. What was collected is kept."""
+    check_bounds: bool = True
+    """Whether an observation outside of the bounds that its space declares is a fault."""
     mbpo: MBPOConfig = field(default_factory=MBPOConfig)
     sac: SACAgentConfig = field(default_factory=SACAgentConfig)
     pets: PETSConfig = field(default_factory=PETSConfig)

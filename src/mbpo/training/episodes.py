@@ -5,6 +5,7 @@ middle of an episode can return to exactly where it was: reset with the same see
 the actions taken so far.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ import gymnasium
 import numpy as np
 
 from mbpo.envs.make import set_env_step
-from mbpo.envs.spec import read_obs, shape_action
+from mbpo.envs.watched import Misbehaviour, WatchedEnv
 from mbpo.errors import EnvironmentFault
 from mbpo.training.seeding import Stream, episode_seed
 from mbpo.types import Transition
@@ -37,24 +38,44 @@ class EpisodeLog:
 class Episodes:
     """Steps an environment and watches what comes out of it."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], name: str, seed: int) -> None:
-        self._env = env
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        name: str,
+        seed: int,
+        *,
+        timeout: float | None = None,
+        check_bounds: bool = True,
+        renew: Callable[[], gymnasium.Env[Any, Any]] | None = None,
+    ) -> None:
+        """Args:
+        timeout: Seconds that a reset or a step may take.
+        check_bounds: Whether observations must keep to the bounds of their space.
+        renew: Makes another environment of the same kind, once this one has not come back.
+        """
+        self._watch = lambda env: WatchedEnv(env, timeout=timeout, check_bounds=check_bounds)
+        self._watched = self._watch(env)
+        self._renew = renew
         self._name = name
         self._seed = seed
-        self._obs_dim = int(np.prod(env.observation_space.shape or ()))
         self.log = EpisodeLog()
         self.obs = NO_OBS
 
     def start(self, index: int, env_step: int) -> None:
-        """Reset for episode `index`, which begins after `env_step` steps of training."""
+        """Reset for episode `index`, which begins after `env_step` steps of training.
+
+        Raises:
+            EnvironmentFault: The reset failed, or what it returned is not what the space declares.
+        """
         self.log = EpisodeLog(index)
+        if self._watched.stuck and self._renew is not None:
+            self._watched = self._watch(self._renew())
         seed = episode_seed(self._seed, Stream.TRAINING_EPISODE, index)
-        set_env_step(self._env, env_step)
+        set_env_step(self._watched.env, env_step)
         try:
-            obs, _ = self._env.reset(seed=seed)
-        except Exception as error:
-            raise self._fault(f"its reset(seed={seed}) raised {type(error).__name__}: {error}") from error
-        self.obs = self._checked_obs(obs)
+            self.obs = self._watched.reset(seed)
+        except Misbehaviour as error:
+            raise self._fault(error) from error
 
     def drop(self) -> None:
         """Give the episode up; the next one is yet to be started."""
@@ -65,20 +86,17 @@ class Episodes:
         """Take one step; the transition, and whether the episode is over (either way).
 
         Raises:
-            EnvironmentFault: The environment raised, or returned something not finite.
+            EnvironmentFault: The step failed, or what it returned is not what the spaces declare.
         """
         try:
-            obs, reward, terminated, truncated, _ = self._env.step(shape_action(self._env, action))
-        except Exception as error:
-            raise self._fault(f"its step raised {type(error).__name__}: {error}") from error
-        next_obs = self._checked_obs(obs)
-        if not _is_finite(reward):
-            raise self._fault(f"it returned the reward {reward!r}")
+            next_obs, reward, terminated, truncated = self._watched.step(action)
+        except Misbehaviour as error:
+            raise self._fault(error) from error
         transition = Transition(self.obs, action, np.float32(reward), next_obs, np.bool_(terminated))  # type: ignore[arg-type]
         self.obs = next_obs
-        self.log.total_reward += float(reward)
+        self.log.total_reward += reward
         self.log.actions.append(action)
-        return transition, bool(terminated or truncated)
+        return transition, terminated or truncated
 
     def repeat(self, index: int, actions: np.ndarray, expected_obs: np.ndarray, env_step: int) -> bool:
         """Return to the middle of episode `index`, at `env_step`, by repeating its actions.
@@ -94,24 +112,9 @@ class Episodes:
                 return False
         return np.array_equal(self.obs, expected_obs)
 
-    def _checked_obs(self, obs: Any) -> np.ndarray:
-        try:
-            flat = read_obs(self._env, obs)
-        except (TypeError, ValueError) as error:
-            raise self._fault(f"it returned an observation that cannot be read ({error})") from error
-        if flat.size != self._obs_dim:
-            raise self._fault(f"it returned an observation of {flat.size} numbers instead of {self._obs_dim}")
-        bad = np.flatnonzero(~np.isfinite(flat))
-        if bad.size:
-            raise self._fault(f"it returned {flat[bad[0]]} in dimension {bad[0]} of the observation")
-        return flat
+    def close(self) -> None:
+        """Close the environment."""
+        self._watched.close()
 
-    def _fault(self, what: str) -> EnvironmentFault:
-        return EnvironmentFault(f"{self._name} failed at step {self.log.length} of episode {self.log.index}: {what}.")
-
-
-def _is_finite(reward: Any) -> bool:
-    try:
-        return bool(np.isfinite(float(reward)))
-    except (TypeError, ValueError):
-        return False
+    def _fault(self, error: Misbehaviour) -> EnvironmentFault:
+        return EnvironmentFault(f"{self._name} failed at step {self.log.length} of episode {self.log.index}: {error}.")

@@ -12,7 +12,7 @@ import numpy as np
 
 from mbpo.agents.base import Memory
 from mbpo.envs.make import EnvSource, set_env_step
-from mbpo.envs.spec import read_obs, shape_action
+from mbpo.envs.watched import Misbehaviour, WatchedEnv
 from mbpo.errors import EnvironmentFault
 from mbpo.training.seeding import Stream, episode_seed
 
@@ -49,14 +49,25 @@ class Evaluation:
 class Evaluator:
     """Keeps its environments between evaluations."""
 
-    def __init__(self, source: EnvSource, seed: int, max_steps: int) -> None:
+    def __init__(
+        self,
+        source: EnvSource,
+        seed: int,
+        max_steps: int,
+        *,
+        timeout: float | None = None,
+        check_bounds: bool = True,
+    ) -> None:
         """Args:
         max_steps: Where an episode that has not ended is cut.
+        timeout: Seconds that a reset or a step may take.
+        check_bounds: Whether observations must keep to the bounds of their space.
         """
+        self._watch = lambda env: WatchedEnv(env, timeout=timeout, check_bounds=check_bounds)
         self._source = source
         self._seed = seed
         self._max_steps = max_steps
-        self._envs: list = []
+        self._envs: list[WatchedEnv] = []
 
     def run(
         self, policy: BatchPolicy, new_memory: Callable[[int], Memory], episodes: int, *, at_step: int
@@ -73,15 +84,12 @@ class Evaluator:
         """
         width = min(episodes, MAX_PARALLEL)
         while len(self._envs) < width:
-            self._envs.append(self._source.evaluation_env())
+            self._envs.append(self._watch(self._source.evaluation_env()))
         try:
             return self._run(policy, new_memory(width), episodes, width, at_step)
-        except EnvironmentFault:
-            raise
-        except Exception as error:
+        except Misbehaviour as error:
             raise EnvironmentFault(
-                f"{self._source.name} failed during an evaluation at environment step {at_step}: "
-                f"{type(error).__name__}: {error}."
+                f"{self._source.name} failed during an evaluation at environment step {at_step}: {error}."
             ) from error
 
     def _run(self, policy: BatchPolicy, fresh: Memory, episodes: int, width: int, at_step: int) -> Evaluation:
@@ -94,17 +102,10 @@ class Evaluator:
             actions, memory = policy(obs, memory)
             for slot in sorted(active):
                 env, episode = self._envs[slot], current[slot]
-                next_obs, reward, terminated, truncated, _ = env.step(shape_action(env, actions[slot]))
-                returns[episode] += float(reward)
+                obs[slot], reward, terminated, truncated = env.step(actions[slot])
+                returns[episode] += reward
                 lengths[episode] += 1
-                if not np.isfinite(returns[episode]):
-                    raise EnvironmentFault(f"{self._source.name} returned the reward {reward} during an evaluation.")
-                obs[slot] = read_obs(env, next_obs)
-                if not np.isfinite(obs[slot]).all():
-                    raise EnvironmentFault(
-                        f"{self._source.name} returned an observation that is not finite during an evaluation."
-                    )
-                over = bool(terminated or truncated)
+                over = terminated or truncated
                 if not over and lengths[episode] >= self._max_steps:
                     over, cut = True, cut + 1
                 if over:
@@ -118,8 +119,8 @@ class Evaluator:
 
     def _reset(self, slot: int, episode: int, at_step: int) -> np.ndarray:
         seed = episode_seed(self._seed, Stream.EVALUATION_EPISODE, at_step, episode)
-        set_env_step(self._envs[slot], at_step)
-        return read_obs(self._envs[slot], self._envs[slot].reset(seed=seed)[0])
+        set_env_step(self._envs[slot].env, at_step)
+        return self._envs[slot].reset(seed)
 
     def close(self) -> None:
         for env in self._envs:

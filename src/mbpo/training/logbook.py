@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from mbpo.errors import RunFolderError, TrainingError
-from mbpo.training.checkpoint import write_whole
+from mbpo.training.durable import AppendedFile, write_whole
 
 METRICS_FILE = "metrics.jsonl"
 TAIL_BYTES = 65_536
 """What `read_latest` reads: the last hundred records or so."""
+MAX_BYTES = 1 << 28
+"""More than any run writes (see `Logbook.due`)."""
+MIN_SHARE = 10_000
+"""An episode is recorded if at least this part of all steps has been taken since the last record."""
 Record = dict[str, Any]
 
 
@@ -30,29 +34,45 @@ def read_records(folder: Path) -> list[Record]:
     A last line that a crash cut short is left out.
 
     Raises:
-        RunFolderError: The file is missing, or a line before the last is not a JSON object.
+        RunFolderError: The file is missing or too large, or a line before the last is not a record.
     """
     path = folder / METRICS_FILE
+    records: list[Record] = []
     try:
-        lines = path.read_bytes().split(b"\n")
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise RunFolderError(f"{path} is larger than {MAX_BYTES >> 20} MiB, which no run of mbpo writes.")
+            for number, line in enumerate(file, 1):
+                if line.strip() and not read_line(path, number, line, records):
+                    break
     except OSError as error:
         raise RunFolderError(
             f"{folder} holds no {METRICS_FILE} that can be read ({error.strerror}); is it a run folder of mbpo?"
         ) from error
-    records = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            if number == len(lines):  # Not ended by a newline: cut short while being written.
-                break
-            raise RunFolderError(f"Line {number} of {path} is damaged: {error}.") from error
-        if not isinstance(record, dict) or not isinstance(record.get("env_step"), int):
-            raise RunFolderError(f"Line {number} of {path} is not a record.")
-        records.append(record)
     return records
+
+
+def read_line(path: Path, number: int, line: bytes, records: list[Record]) -> bool:
+    """Add the record of line `number` of `path`; False if it was cut short while being written.
+
+    Raises:
+        RunFolderError: It is no record.
+    """
+    try:
+        record = json.loads(line.decode())
+    except (ValueError, RecursionError) as error:
+        if not line.endswith(b"\n"):
+            return False
+        raise RunFolderError(f"Line {number} of {path} is damaged: {error}.") from error
+    if not isinstance(record, dict) or type(record.get("env_step")) is not int or not all(map(_fits, record.values())):
+        raise RunFolderError(f"Line {number} of {path} is not a record.")
+    records.append(record)
+    return True
+
+
+def _fits(value: Any) -> bool:
+    """Whether a value is one that a record may hold."""
+    return value is None or isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def read_latest(folder: Path) -> Record:
@@ -69,46 +89,82 @@ def read_latest(folder: Path) -> Record:
     latest: Record = {}
     for line in lines:
         with contextlib.suppress(ValueError):  # Cut by where we began, or not yet written whole.
-            record = json.loads(line)
+            record = json.loads(line.decode())
             latest.update(record if isinstance(record, dict) else {})
     return latest
 
 
 class Logbook:
-    """Appends records to a run folder, or only remembers them when there is no folder."""
+    """Appends records to a run folder, or remembers them when there is no folder."""
 
     def __init__(self, folder: Path | None, *, keep: list[Record]) -> None:
         """Args:
         folder: Where to write; None to keep the records in memory only.
         keep: The records to begin with; what else the folder's file holds is dropped.
         """
-        self.records = list(keep)
-        self._file = None
-        self._board = None
+        self.count = len(keep)
+        """Records so far."""
+        self._folder = folder
+        self._remembered = list(keep) if folder is None else []
+        self._last_step = int(keep[-1]["env_step"]) if keep else 0
+        self._file: AppendedFile | None = None
+        self._board: _Board | None = None
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_whole(folder / METRICS_FILE, b"".join(_line(record) for record in keep))
-                self._file = (folder / METRICS_FILE).open("ab")
-                first_step = int(keep[-1]["env_step"]) + 1 if keep else 0
-                self._board = _Board(folder / "tensorboard", first_step)
+                self._file = AppendedFile(folder / METRICS_FILE)
+                self._board = _Board(folder / "tensorboard", self._last_step + 1 if keep else 0)
             except OSError as error:
                 raise RunFolderError(f"Cannot write to {folder}: {error.strerror or error}.") from error
 
+    @property
+    def records(self) -> list[Record]:
+        """Every record so far; read from the folder, if there is one, so that a long run needs no memory for them.
+
+        Raises:
+            RunFolderError: The folder's file was damaged or taken away.
+        """
+        return list(self._remembered) if self._folder is None else read_records(self._folder)
+
+    def due(self, env_step: int) -> bool:
+        """Whether an episode that ended at this step is to be recorded.
+
+        All are, until there are very many: in the long run a record for every ten-thousandth part of
+        the steps, so that the file of a run ten times as long is a fixed number of records longer.
+        """
+        return (env_step - self._last_step) * MIN_SHARE >= env_step
+
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record, flushed, so that a crash of the process loses none."""
+        """Append one record, handed to the system, so that a crash of the process loses none."""
         record = dict(record)
-        self.records.append(record)
         if self._file is None or self._board is None:
+            self._remembered.append(record)
+        else:
+            try:
+                self._file.append(_line(record))
+                self._board.write(record)
+            except OSError as error:
+                raise TrainingError(
+                    f"Could not write to {METRICS_FILE}: {error.strerror or error}. The last checkpoint is intact; "
+                    "free some space, or make the folder writable again."
+                ) from error
+        self.count += 1
+        self._last_step = int(record["env_step"])
+
+    def sync(self) -> None:
+        """Flush the records to the disk.
+
+        Raises:
+            TrainingError: The disk refused.
+        """
+        if self._file is None:
             return
         try:
-            self._file.write(_line(record))
-            self._file.flush()
-            self._board.write(record)
+            self._file.sync()
         except OSError as error:
             raise TrainingError(
-                f"Could not write to {METRICS_FILE}: {error.strerror or error}. The last checkpoint is intact; free "
-                "some space, or make the folder writable again."
+                f"Could not write to {METRICS_FILE}: {error.strerror or error}. The last checkpoint is intact."
             ) from error
 
     def close(self) -> None:
@@ -135,7 +191,7 @@ class _Board:
         self._event, self._summary, self._checksum = Event, Summary, masked_crc32c
         folder.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{time.time_ns() // 10**9:010d}.{socket.gethostname()}.{first_step}"
-        self._file = (folder / name).open("wb")
+        self._file = AppendedFile(folder / name, fresh=True)
         self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
         # Hides what an interrupted run wrote of the steps that are repeated.
         self._append(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
@@ -149,9 +205,8 @@ class _Board:
     def _append(self, event: Any) -> None:
         """Length, its checksum, data, its checksum: a TFRecord."""
         data = event.SerializeToString()
-        for part in (struct.pack("<Q", len(data)), data):
-            self._file.write(part + struct.pack("<I", self._checksum(part)))
-        self._file.flush()
+        parts = (struct.pack("<Q", len(data)), data)
+        self._file.append(b"".join(part + struct.pack("<I", self._checksum(part)) for part in parts))
 
     def close(self) -> None:
         self._file.close()

@@ -20,9 +20,11 @@ from mbpo.training.checkpoint import write_checkpoint
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.logbook import Logbook, Record
+from mbpo.training.manifest import Manifest
 from mbpo.training.seeding import Stream, step_keys, stream_key
-from mbpo.training.serialize import nonfinite_names, to_tensors
+from mbpo.training.serialize import nonfinite_names, split
 from mbpo.training.signals import Interrupted, StopRequest
+from mbpo.types import Transition
 
 EPISODE_ACTIONS, EPISODE_OBS = "episode.actions", "episode.obs"
 """Names, in a checkpoint, of what the unfinished episode needs to be returned to."""
@@ -57,6 +59,11 @@ class Run(Generic[State]):
     """The newest value of every metric, arrays until they are looked at."""
     checkpoint_time: float = 0.0
     checkpoint_step: int = 0
+    saved: Manifest | None = None
+    """The checkpoint in `folder`, as it was last written or read."""
+    env_retries: int = 0
+    """Faults of the environment in a row, no episode ending well in between, that a fresh episode answers."""
+    faults_in_a_row: int = 0
     mismatch_reported: bool = False
 
     def train(
@@ -75,15 +82,16 @@ class Run(Generic[State]):
         """
         run_key = stream_key(self.seed, Stream.STEP)
         started = time.monotonic() - self.wall_time
-        if not self.episodes.obs.size:  # The last one was dropped.
-            self.episodes.start(self.episodes.log.index, self.env_step)
         while self.env_step < until:
             try:
+                if not self.episodes.obs.size:  # The last one was dropped.
+                    self._start_episode(self.episodes.log.index)
                 over = self._step(run_key)
                 self.wall_time = time.monotonic() - started
                 keep_going = self._report(over, last=self.env_step == until, callback=callback)
                 if over:
-                    self.episodes.start(self.episodes.log.index + 1, self.env_step)
+                    self.faults_in_a_row = 0
+                    self._start_episode(self.episodes.log.index + 1)
             except EnvironmentFault:
                 # The environment failed, not the learner: what was learned so far is good.
                 self.episodes.drop()
@@ -104,19 +112,49 @@ class Run(Generic[State]):
         learn_key, act_key, improve_key = step_keys(run_key, self.env_step)
         self.state, metrics = self.agent.learn_model(self.state, self.env_step, learn_key)
         self.latest.update(metrics)
-        action, self.state = self.agent.act(self.state, self.episodes.obs, self.env_step, act_key)
-        if not np.isfinite(action).all():
-            raise self._diverged()
-        transition, over = self.episodes.step(action)
+        transition, over = self._act(act_key)
         self.state, metrics = self.agent.improve(self.state, transition, self.env_step, improve_key)
         self.latest.update(metrics)
         self.env_step += 1
         return over
 
+    def _act(self, key: Any) -> tuple[Transition, bool]:
+        """One step of the real environment; of a fresh episode, where one fails and may be tried again."""
+        while True:
+            action, self.state = self.agent.act(self.state, self.episodes.obs, self.env_step, key)
+            if not np.isfinite(action).all():
+                raise self._diverged()
+            try:
+                return self.episodes.step(action)
+            except EnvironmentFault as fault:
+                self._give_up_or_warn(fault)
+            self._start_episode(self.episodes.log.index)
+
+    def _start_episode(self, index: int) -> None:
+        while True:
+            try:
+                return self.episodes.start(index, self.env_step)
+            except EnvironmentFault as fault:
+                self._give_up_or_warn(fault)
+            index = self.episodes.log.index
+
+    def _give_up_or_warn(self, fault: EnvironmentFault) -> None:
+        """Drop the episode that failed; raise once too many have failed in a row."""
+        self.faults_in_a_row += 1
+        if self.faults_in_a_row > self.env_retries:
+            raise fault
+        self.episodes.drop()
+        self.latest["env_faults"] = self.latest.get("env_faults", 0) + 1
+        warnings.warn(
+            f"{fault} A fresh episode begins; what was learned is kept (fault {self.faults_in_a_row} of at most "
+            f"{self.env_retries} in a row).",
+            stacklevel=2,
+        )
+
     def _report(self, over: bool, *, last: bool, callback: Callback | None) -> bool:
         """Write a record if an episode ended or an evaluation is due; False to stop."""
         evaluate = last or self.env_step % self.eval_freq == 0
-        if not (over or evaluate):
+        if not evaluate and not (over and self.logbook.due(self.env_step)):
             return True
         record: Record = {"env_step": self.env_step, "wall_time": round(self.wall_time, 3)}
         log = self.episodes.log
@@ -158,6 +196,12 @@ class Run(Generic[State]):
             return np.asarray(actions), memory
 
         evaluator = evaluator or self.evaluator
+        for _ in range(self.env_retries):
+            try:
+                return evaluator.run(policy, self.agent.memory, episodes, at_step=self.env_step)
+            except EnvironmentFault as fault:
+                warnings.warn(f"{fault} The evaluation is repeated in fresh environments.", stacklevel=2)
+                evaluator.close()
         return evaluator.run(policy, self.agent.memory, episodes, at_step=self.env_step)
 
     def _latest_floats(self) -> dict[str, float]:
@@ -179,20 +223,23 @@ class Run(Generic[State]):
         if self.folder is None or (self.env_step and self.env_step == self.checkpoint_step):
             return
         started = time.monotonic()
-        self.save_to(self.folder)
+        self.saved = self.save_to(self.folder, last=self.saved)
         self.checkpoint_time += time.monotonic() - started
         self.checkpoint_step = self.env_step
 
-    def save_to(self, folder: Path) -> None:
+    def save_to(self, folder: Path, *, last: Manifest | None = None) -> Manifest:
         """Write a checkpoint to any folder.
+
+        Args:
+            last: The checkpoint that this folder holds, if this run wrote or read it.
 
         Raises:
             TrainingError: The state is not finite (nothing is written), or the disk refused.
         """
-        if nonfinite_names(self.state):
+        tensors, rings = split(self.state)
+        if nonfinite_names(tensors):  # Rows are looked at when they enter a replay buffer.
             raise self._diverged()
         log = self.episodes.log
-        tensors = to_tensors(self.state)
         width = self.agent.spec.action_dim
         tensors[EPISODE_ACTIONS] = np.array(log.actions, np.float32).reshape(log.length, width)
         tensors[EPISODE_OBS] = self.episodes.obs
@@ -200,10 +247,11 @@ class Run(Generic[State]):
             "env_step": self.env_step,
             "wall_time": self.wall_time,
             "episode": log.index,
-            "records": len(self.logbook.records),
+            "records": self.logbook.count,
             "latest": self._latest_floats(),
         }
-        write_checkpoint(folder / "checkpoint", tensors, progress)
+        self.logbook.sync()  # The checkpoint counts on its records.
+        return write_checkpoint(folder / "checkpoint", tensors, progress, rings, grown=self.agent.grown, last=last)
 
     def _diverged(self) -> TrainingError:
         """Name the first quantity that is not finite."""

@@ -10,7 +10,7 @@ import numpy as np
 from mbpo.errors import CheckpointError
 from mbpo.training.checkpoint import Checkpoint
 from mbpo.training.episodes import Episodes
-from mbpo.training.logbook import Logbook, Record
+from mbpo.training.logbook import METRICS_FILE, Logbook, Record
 from mbpo.training.loop import EPISODE_ACTIONS, EPISODE_OBS, Run
 from mbpo.training.serialize import from_tensors
 from mbpo.types import Spec, TabularSpec
@@ -33,20 +33,35 @@ def restore_run(run: Run[Any], checkpoint: Checkpoint, records: list[Record]) ->
     Raises:
         CheckpointError: The checkpoint is damaged or is not one of such a run.
     """
-    progress = checkpoint.progress
     state = _Without(checkpoint, EPISODE_ACTIONS, EPISODE_OBS)
     run.state = from_tensors(jax.eval_shape(run.agent.init, jax.random.key(0)), state)
+    return restore_progress(run, checkpoint, records)
+
+
+def restore_progress(run: Run[Any], checkpoint: Checkpoint, records: list[Record]) -> UnfinishedEpisode:
+    """The counters and the open episode, as in `restore_run`."""
+    progress = checkpoint.progress
     try:
         run.env_step = run.checkpoint_step = _counter(progress, "env_step")
         run.wall_time = float(progress["wall_time"])
         run.latest = {str(name): float(value) for name, value in progress["latest"].items()}
-        run.logbook = Logbook(None, keep=records[: _counter(progress, "records")])
+        counted = _counter(progress, "records")
+        run.logbook = Logbook(None, keep=records[:counted])
+        run.saved = checkpoint.manifest
+        shapes = checkpoint.shape(EPISODE_ACTIONS), checkpoint.shape(EPISODE_OBS)
+        if len(shapes[0]) != 2 or shapes[0][1] != run.agent.spec.action_dim or len(shapes[1]) != 1:
+            raise ValueError(f"{EPISODE_ACTIONS} is {shapes[0]} and {EPISODE_OBS} {shapes[1]}")
         actions, obs = checkpoint.read(EPISODE_ACTIONS), checkpoint.read(EPISODE_OBS)
-        if actions.ndim != 2 or actions.shape[1] != run.agent.spec.action_dim:
-            raise ValueError(f"{EPISODE_ACTIONS} is {actions.shape}")
-        return UnfinishedEpisode(_counter(progress, "episode"), actions, obs)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"The progress in {checkpoint.path.parent} is damaged: {error!r}.") from error
+        unfinished = UnfinishedEpisode(_counter(progress, "episode"), actions, obs)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(f"The progress in {checkpoint.folder} is damaged: {error!r}.") from error
+    if len(records) < counted:
+        warnings.warn(
+            f"{METRICS_FILE} holds {len(records)} records, and the checkpoint counts on {counted}: the missing ones "
+            "are lost. Nothing else depends on them.",
+            stacklevel=2,
+        )
+    return unfinished
 
 
 def resume_episode(episodes: Episodes, unfinished: UnfinishedEpisode, env_step: int) -> None:

@@ -1,21 +1,25 @@
 """A run folder: `config.json`, `metrics.jsonl`, `checkpoint/`, `tensorboard/`, `curve.png`."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
+import importlib.util
 import json
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mbpo.errors import RunFolderError
-from mbpo.training.checkpoint import write_whole
 from mbpo.training.config import RunConfig, from_dict, to_dict
+from mbpo.training.durable import write_whole
 from mbpo.types import Spec, TabularSpec
 
 CONFIG_FILE = "config.json"
+MAX_BYTES = 1 << 20
 _PACKAGES = ("mbpo", "jax", "jaxlib", "equinox", "optax", "gymnasium", "mujoco", "numpy")
 
 
@@ -60,7 +64,11 @@ def read_description(folder: Path) -> RunDescription:
     if not folder.is_dir():
         raise RunFolderError(f"There is no folder {folder}. A run's folder is printed when it starts.")
     try:
-        values = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise ValueError(f"it is longer than {MAX_BYTES} bytes")
+        values = json.loads(text.decode())
     except OSError as error:
         raise RunFolderError(
             f"{folder} is not a run folder of mbpo: it has no readable {CONFIG_FILE} ({error.strerror})."
@@ -71,7 +79,7 @@ def read_description(folder: Path) -> RunDescription:
         config, spec, env_by_id = values["config"], _spec_from_json(values["spec"]), bool(values["env_by_id"])
         if not isinstance(config, dict):
             raise ValueError("its settings are not a mapping")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RunFolderError(f"{path} is not a run description of mbpo: {error}.") from error
     return RunDescription(from_dict(config, where=str(path)), spec, env_by_id)
 
@@ -88,11 +96,42 @@ def _spec_to_json(spec: Spec | TabularSpec) -> dict[str, Any]:
 
 def _spec_from_json(values: dict[str, Any]) -> Spec | TabularSpec:
     if "num_states" in values:
-        return TabularSpec(int(values["num_states"]), int(values["num_actions"]))
-    low, high = (np.asarray(values[name], np.float32) for name in ("action_low", "action_high"))
-    if low.ndim != 1 or low.shape != high.shape:
+        return TabularSpec(_count(values, "num_states"), _count(values, "num_actions"))
+    with np.errstate(over="ignore"):
+        low, high = (np.asarray(values[name], np.float32) for name in ("action_low", "action_high"))
+    if low.ndim != 1 or low.shape != high.shape or not (np.isfinite(low) & np.isfinite(high)).all():
         raise ValueError("the spaces do not fit together")
-    return Spec(int(values["obs_dim"]), low, high)
+    return Spec(_count(values, "obs_dim"), low, high)
+
+
+def _count(values: dict[str, Any], name: str) -> int:
+    value = values[name]
+    if type(value) is not int or not 0 < value < 2**31:
+        raise ValueError(f"{name} is not a number of at least 1")
+    return value
+
+
+def check_modules(folder: Path, config: RunConfig) -> None:
+    """Refuse settings that name a module inside the run folder: loading a run runs no code from it.
+
+    Modules that are installed, or lie elsewhere on the path, are the user's own and are imported as at training.
+
+    Raises:
+        RunFolderError: A module lies in the folder.
+    """
+    for setting, value in (("env_id", config.env_id), ("termination", config.termination), ("reward", config.reward)):
+        module, colon, _ = value.partition(":")
+        spec = None
+        if colon and module.partition(".")[0] not in sys.modules:
+            with contextlib.suppress(ImportError, ValueError, AttributeError):
+                spec = importlib.util.find_spec(module.partition(".")[0])
+        places = [spec.origin, *(spec.submodule_search_locations or ())] if spec is not None else []
+        if any(place and Path(place).resolve().is_relative_to(folder.resolve()) for place in places):
+            raise RunFolderError(
+                f"The setting '{setting}' of the run in {folder} names the module {module!r}, which lies in the run "
+                "folder itself, and loading a run executes nothing that it holds. If the module is yours, move it "
+                "out of the folder."
+            )
 
 
 def check_unused(folder: Path) -> None:

@@ -1,11 +1,13 @@
 """A state pytree as named arrays, and back: no pickle, nothing executed.
 
 Names are paths through the pytree (`sac.params.actor.weights.0`). Of a replay buffer only the
-rows that hold data are written. Reading fills a template of known shapes, so an array that is
+rows that hold data are written, apart from the rest. Reading fills a template of known shapes, so an array that is
 missing, extra, or of another shape or dtype is an error before any memory is taken for it.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import jax
@@ -17,6 +19,8 @@ from mbpo.data.replay import Replay
 from mbpo.errors import CheckpointError
 
 T = TypeVar("T")
+CHUNK_ROWS = 4096
+"""Rows of a replay buffer in one file: what is rewritten at most for one new row."""
 
 
 class TensorSource(Protocol):
@@ -27,18 +31,42 @@ class TensorSource(Protocol):
     def read(self, name: str) -> np.ndarray: ...
 
 
-def to_tensors(state: object) -> dict[str, np.ndarray]:
-    """Every array of a state under its path; replay buffers cut to the rows that hold data."""
+@dataclass(frozen=True)
+class Ring:
+    """The rows of a replay buffer, where they are."""
+
+    columns: dict[str, jax.Array]
+    """By their names in a checkpoint; each with `capacity` rows."""
+    size: int
+    position: int
+    capacity: int
+
+    def rows(self, first: int, last: int) -> dict[str, np.ndarray]:
+        """Rows `first … last−1` of every column, at most `CHUNK_ROWS` of them."""
+        return {name: _host_rows(column, first, last) for name, column in self.columns.items()}
+
+    def grew_by_steps(self, env_step: int) -> bool:
+        """Whether it stands where one row at each of `env_step` steps leads."""
+        return self.size == min(env_step, self.capacity) and self.position == env_step % self.capacity
+
+    def slots_written(self, since: int, until: int) -> np.ndarray:
+        """The slots that these environment steps wrote to, one row at each."""
+        return np.arange(max(since, until - self.capacity), until) % self.capacity
+
+
+def split(state: object) -> tuple[dict[str, np.ndarray], dict[str, Ring]]:
+    """Every array of a state under its path, but the rows of replay buffers; and those."""
     tensors: dict[str, np.ndarray] = {}
+    rings = {}
     for name, leaf in _leaves(state):
         if isinstance(leaf, Replay):
-            size = int(leaf.size)
-            for inner, array in _leaves(leaf, name):
-                host = np.asarray(array, order="C")
-                tensors[inner] = host[:size] if _is_ring(inner) else host
+            inner = dict(_leaves(leaf, name))
+            columns = {column: array for column, array in inner.items() if _is_ring(column)}
+            rings[name] = Ring(columns, int(leaf.size), int(leaf.position), leaf.capacity)
+            tensors |= {n: np.asarray(array, order="C") for n, array in inner.items() if n not in columns}
         else:
             tensors[name] = np.asarray(leaf, order="C")
-    return tensors
+    return tensors, rings
 
 
 def from_tensors(template: T, source: TensorSource) -> T:
@@ -99,6 +127,21 @@ def _leaves(tree: object, prefix: str = "", *, replay_as_leaf: bool = True) -> I
     for path, leaf in tree_flatten_with_path(tree, is_leaf=is_leaf)[0]:
         name = keystr(path, simple=True, separator=".")
         yield (f"{prefix}.{name}" if prefix else name), leaf
+
+
+def _host_rows(column: jax.Array, first: int, last: int) -> np.ndarray:
+    """Some rows, at most `CHUNK_ROWS`, without bringing the others to the host."""
+    if all(device.platform == "cpu" for device in column.devices()):
+        return np.asarray(column)[first:last]  # Host and device share their memory.
+    # As many rows at every call, so that nothing is compiled twice.
+    count = min(CHUNK_ROWS, column.shape[0])
+    start = min(first, column.shape[0] - count)
+    return np.asarray(_rows(column, start, count))[first - start : last - start]
+
+
+@partial(jax.jit, static_argnums=2)
+def _rows(column: jax.Array, start: int, count: int) -> jax.Array:
+    return jax.lax.dynamic_slice_in_dim(column, start, count)
 
 
 def _is_ring(name: str) -> bool:

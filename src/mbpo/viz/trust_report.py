@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mbpo.errors import RunFolderError
-from mbpo.training.checkpoint import write_whole
+from mbpo.training.durable import write_whole
 from mbpo.trust.measure import Trust
 from mbpo.viz.charts import Chart, chart_html, chart_png
 from mbpo.viz.trust_charts import in_steps, trust_charts, usable_steps

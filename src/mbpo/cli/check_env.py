@@ -1,0 +1,53 @@
+"""`mbpo check-env ENV_ID`: an environment against what training will assume."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import tyro
+
+from mbpo.cli.arguments import parse
+
+
+@dataclass(frozen=True)
+class CheckEnvArguments:
+    """Take random steps in an environment and explain what was found; exit status 0 if nothing is wrong, 1 if so."""
+
+    env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID|MODULE:CLASS")]
+    """Gymnasium id, `module:Env-v0`, or a class or function of a module that makes an environment."""
+    steps: int = 1000
+    """Random steps to take."""
+    seed: int = 0
+    """Decides the episodes' starts and the actions."""
+    termination: str = "auto"
+    """The rule to hold against real transitions, as `mbpo train` takes it."""
+    timeout: float | None = 60.0
+    """Seconds that a step or a reset may take; None for any time."""
+    json: bool = False
+    """Print one JSON object instead of sentences."""
+
+
+def main(argv: list[str]) -> int:
+    """Print a sentence for each finding."""
+    arguments = parse(CheckEnvArguments, argv, prog="mbpo check-env")
+    from mbpo.errors import ConfigError
+    from mbpo.training.env_check import check_env, source_of
+
+    if arguments.steps < 1 or arguments.seed < 0:
+        raise ConfigError("--steps is a number of at least 1, and --seed one of at least 0.")
+    source = source_of(arguments.env)
+    findings = check_env(
+        source,
+        steps=arguments.steps,
+        seed=arguments.seed,
+        termination=arguments.termination,
+        timeout=arguments.timeout,
+    )
+    wrong = any(finding.level == "error" for finding in findings)
+    if arguments.json:
+        print(json.dumps({"env": source.name, "ok": not wrong, "findings": [asdict(f) for f in findings]}))
+    else:
+        for finding in findings:
+            print(f"{finding.level:<8} {finding.subject:<13} {finding.sentence}")
+        print(f"{source.name} {'is not fit to train in yet.' if wrong else 'is fit to train in.'}")
+    return 1 if wrong else 0

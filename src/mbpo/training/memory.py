@@ -1,0 +1,67 @@
+"""Whether a run's settings fit into this machine, said before memory is taken for them."""
+
+import itertools
+import math
+import os
+
+from mbpo.agents.config import MBPOConfig, ModelConfig
+from mbpo.agents.pets import PETSConfig
+from mbpo.agents.sac_agent import SACAgentConfig
+from mbpo.errors import ConfigError
+from mbpo.training.config import RunConfig
+from mbpo.types import Spec, TabularSpec
+
+FLOAT = 4
+
+
+def check_memory(config: RunConfig, spec: Spec | TabularSpec) -> None:
+    """Refuse settings that alone take more than the machine has: a mistyped zero, or a forged file.
+
+    Raises:
+        ConfigError: With what they would take.
+    """
+    needed, held = least_bytes(config, spec), _physical_bytes()
+    if held is not None and needed > held:
+        raise ConfigError(
+            f"Replay buffers and networks of these settings take at least {needed / 2**30:.1f} GiB of memory, and this "
+            f"machine has {held / 2**30:.1f}. Smaller replay_capacity, rollout_batch_size or hidden_sizes need less."
+        )
+
+
+def least_bytes(config: RunConfig, spec: Spec | TabularSpec) -> int:
+    """Bytes of the replay buffers, the model's split and the networks; what computing takes comes on top."""
+    chosen = config.chosen
+    if isinstance(spec, TabularSpec):
+        return FLOAT * spec.num_states * spec.num_actions
+    row = FLOAT * (2 * spec.obs_dim + spec.action_dim + 1) + 1
+    total = 0
+    if isinstance(chosen, MBPOConfig | PETSConfig | SACAgentConfig):
+        total += chosen.replay_capacity * row
+    if isinstance(chosen, MBPOConfig | PETSConfig):
+        total += _ensemble(chosen.model, spec)
+    if isinstance(chosen, MBPOConfig):
+        rounds = max(chosen.epoch_length // chosen.model_train_freq, 1) * chosen.model_retain_epochs
+        total += rounds * chosen.num_branches * chosen.max_rollout_length * row
+    if isinstance(chosen, MBPOConfig | SACAgentConfig):
+        sizes = chosen.sac.hidden_sizes
+        # An actor and two critics with Adam's two moments, and the critics' targets.
+        actor = _network(spec.obs_dim, sizes, 2 * spec.action_dim)
+        total += FLOAT * (3 * actor + 8 * _network(spec.obs_dim + spec.action_dim, sizes, 1))
+    return total
+
+
+def _ensemble(model: ModelConfig, spec: Spec) -> int:
+    size = _network(spec.obs_dim + spec.action_dim, model.hidden_sizes, 2 * (spec.obs_dim + 1))
+    return FLOAT * model.ensemble_size * size
+
+
+def _network(inputs: int, hidden: tuple[int, ...], outputs: int) -> int:
+    sizes = (inputs, *hidden, outputs)
+    return sum(math.prod(pair) for pair in itertools.pairwise(sizes))
+
+
+def _physical_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

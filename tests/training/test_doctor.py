@@ -1,0 +1,128 @@
+"""What the doctor finds in a run folder, and what is there after its repair."""
+
+import shutil
+
+import pytest
+from tiny_tasks import RUN_SETTINGS, SHORT, one_paragraph, read_lines, without_time
+
+from mbpo import MBPO
+from mbpo.cli.main import main
+from mbpo.errors import RunFolderError
+from mbpo.training import loop
+from mbpo.training.doctor import examine, repair
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_run):
+    """A copy of a finished run, to be damaged."""
+    return shutil.copytree(tiny_run, tmp_path / "run")
+
+
+def sentences(folder) -> list[str]:
+    return [one_paragraph(problem.sentence) for problem in examine(folder).problems]
+
+
+def damage_checkpoint(folder) -> None:
+    (state,) = (folder / "checkpoint").glob("state-80-*")
+    state.write_bytes(state.read_bytes()[:-1])
+
+
+def test_a_whole_folder(folder):
+    diagnosis = examine(folder)
+    assert diagnosis.problems == []
+    holds = diagnosis.holds
+    assert (holds["algo"], holds["env_id"], holds["checkpoint_step"], holds["records"]) == ("mbpo", SHORT, 80, 7)
+    assert holds["replay_rows"]["real"] == 80
+    assert repair(folder) == []
+
+
+def test_a_half_written_last_record(folder):
+    before = read_lines(folder)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"env_step": 81, "tr')
+    (sentence,) = sentences(folder)
+    assert "half-written" in sentence
+    assert repair(folder) == ["Cut the half-written last line of metrics.jsonl."]
+    assert read_lines(folder) == before
+    assert sentences(folder) == []
+
+
+@pytest.mark.parametrize("line", ["{broken", "3", '{"step": 1}'])
+def test_a_damaged_record_in_the_middle(folder, line):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    (folder / "metrics.jsonl").write_text("\n".join([*lines[:2], line, *lines[2:], ""]))
+    assert "Line 3" in sentences(folder)[0]
+    (done,) = repair(folder)
+    assert "2 whole records; 5 records are lost" in done
+    assert len(read_lines(folder)) == 2
+    (sentence,) = sentences(folder)  # It stays so until the next checkpoint.
+    assert "2 records, and the checkpoint counts on 7" in sentence
+    with pytest.warns(UserWarning, match="counts on 7"):
+        MBPO.load(folder).close()
+
+
+def test_leftovers(folder):
+    (folder / "checkpoint" / "state-99.safetensors.tmp").write_text("half")
+    (folder / "metrics.jsonl.tmp").write_text("half")
+    (folder / "notes.txt").write_text("mine")
+    (sentence,) = sentences(folder)
+    assert "2 files" in sentence
+    assert repair(folder) == ["Removed 2 leftover files."]
+    assert not list(folder.rglob("*.tmp"))
+    assert (folder / "notes.txt").exists()
+
+
+def test_going_back_to_the_checkpoint_before(tmp_path, tiny_run, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", float("inf"))
+    folder = tmp_path / "run"
+    MBPO(SHORT, out=folder, **RUN_SETTINGS).learn(80).close()
+    damage_checkpoint(folder)
+    diagnosis = examine(folder)
+    (problem,) = diagnosis.problems
+    assert "does not match" in problem.sentence or "damaged" in problem.sentence
+    assert diagnosis.holds["previous_checkpoint_step"] == 60
+    done = repair(folder)
+    assert done[0] == "Went back to the checkpoint of step 60."
+    assert sentences(folder) == []
+    agent = MBPO.load(folder, resume=True)
+    assert agent.env_step == 60
+    agent.learn(20).close()
+    # The run is the one that was never damaged.
+    assert without_time(read_lines(folder)) == without_time(read_lines(tiny_run))
+
+
+def test_what_cannot_be_repaired(folder):
+    damage_checkpoint(folder)
+    shutil.rmtree(folder / "tensorboard")
+    for path in (folder / "checkpoint").glob("manifest.previous.json"):
+        path.write_text("{")
+    (folder / "config.json").write_text("{")
+    found = examine(folder).problems
+    assert ["config.json is damaged" in found[0].sentence, "does not match" in found[1].sentence] == [True, False]
+    assert [problem.repair for problem in found[:2]] == [None, None]
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert repair(folder) == []
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_folders_that_are_no_runs(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(RunFolderError) as caught:
+            examine(path)
+        one_paragraph(str(caught.value))
+
+
+def test_the_command(folder, capsys):
+    assert main(["doctor", str(folder)]) == 0
+    assert "The folder is whole." in capsys.readouterr().out
+    (folder / "metrics.jsonl").write_text('{"env_step": 1}\n{"half')
+    assert main(["doctor", str(folder)]) == 1
+    out = capsys.readouterr().out
+    assert "problem: " in out
+    assert f"mbpo doctor {folder} --repair" in out
+    assert (
+        main(["doctor", str(folder), "--repair", "--json"]) == 1
+    )  # The records that the checkpoint counts on are lost.
+    out = capsys.readouterr().out
+    assert '"repaired": ["Cut the half-written last line of metrics.jsonl."]' in out
+    assert main(["doctor", str(folder / "nowhere")]) == 2

@@ -1,0 +1,199 @@
+"""What is found of an environment before training, each fault by an environment that has just that one."""
+
+import json
+import sys
+import types
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from misbehaving import CASES, Misbehaving
+from tiny_tasks import one_paragraph
+
+from mbpo.cli.main import main
+from mbpo.envs.make import EnvSource
+from mbpo.errors import UnsupportedEnvironment
+from mbpo.training.env_check import Finding, check_env, source_of
+
+
+class Well(gymnasium.Env):
+    """Nothing is wrong with it: a point that drifts, with a time limit of 20 steps."""
+
+    observation_space = spaces.Box(-5.0, 5.0, (2,), np.float32)
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.clock, self.point = 0, self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return self.point.copy(), {}
+
+    def step(self, action):
+        self.clock += 1
+        self.point = np.clip(self.point + 0.1 * action, -5, 5).astype(np.float32)
+        return self.point.copy(), -float(np.abs(self.point).sum()), False, self.clock >= 20, {}
+
+
+class Careless(Well):
+    """Draws from a generator of its own, which no seed reaches."""
+
+    rng = np.random.default_rng(0)
+
+    def step(self, action):
+        self.point = self.point + np.float32(1e-3) * self.rng.uniform()
+        return super().step(action)
+
+
+class Remembering(Well):
+    """Its first reset differs from all others, so only a fresh one repeats."""
+
+    offset = 0.0
+
+    def reset(self, **kwargs):
+        _, info = super().reset(**kwargs)
+        self.offset += 0.01
+        self.point = (self.point + self.offset).astype(np.float32)
+        return self.point.copy(), info
+
+
+class Constant(Well):
+    def reset(self, **kwargs):
+        super().reset(**kwargs)
+        self.point = np.zeros(2, np.float32)
+        return self.point.copy(), {}
+
+
+class TimeAsEnd(Well):
+    def step(self, action):
+        obs, reward, _, over, info = super().step(action)
+        return obs, reward, over, False, info
+
+
+class Endless(Well):
+    def step(self, action):
+        return (*super().step(action)[:3], False, {})
+
+
+class Enormous(Well):
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        return obs, 1e5 * reward, *rest
+
+
+class Unpaid(Well):
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, 0.0, *rest
+
+
+class Doubles(Well):
+    def step(self, action):
+        obs, *rest = super().step(action)
+        return obs.astype(np.float64), *rest
+
+
+class Reusing(Well):
+    def __init__(self):
+        self.shared = np.zeros(2, np.float32)
+
+    def step(self, action):
+        self.shared[:], *rest = super().step(action)
+        action *= 0
+        return self.shared, *rest
+
+
+class Millimetres(Well):
+    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def step(self, action):
+        obs, *rest = super().step(action)
+        return obs * np.float32([0, 1e5]), *rest
+
+
+def found(env, **kwargs) -> dict[str, list[Finding]]:
+    findings: dict[str, list[Finding]] = {}
+    for finding in check_env(EnvSource.of(env), steps=100, **kwargs):
+        one_paragraph(finding.sentence)
+        findings.setdefault(finding.subject, []).append(finding)
+    return findings
+
+
+def test_nothing_is_wrong():
+    levels = {name: [f.level for f in findings] for name, findings in found(Well).items()}
+    names = ["spaces", "contract", "dtypes", "determinism", "endings", "rewards", "termination"]
+    assert levels == {name: ["ok"] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("env", "subject", "level", "words"),
+    [
+        (
+            Careless,
+            "determinism",
+            "warning",
+            "with the same seed and given the same actions, differs from step 1",
+        ),
+        (Remembering, "determinism", "warning", "differs from step 0 on"),
+        (Constant, "seeding", "warning", "All 5 episodes begin in the same state"),
+        (TimeAsEnd, "endings", "error", "All 5 episodes terminate after exactly 20 steps, as by a time limit"),
+        (Endless, "endings", "warning", "No episode ended within 100 steps"),
+        (Enormous, "rewards", "warning", "a scale nearer to 1"),
+        (Unpaid, "rewards", "warning", "between 0 and 0, mean 0; random actions never change them"),
+        (Doubles, "dtypes", "warning", "come as float32, float64, and the space declares float32"),
+        (Reusing, "arrays", "warning", "changes after it was handed out"),
+        (Millimetres, "observations", "warning", "(dimensions 1); the policy sees them as they are"),
+    ],
+)
+def test_one_thing_is_wrong(env, subject, level, words):
+    (first, *_) = found(env)[subject]
+    assert first.level == level
+    assert words in first.sentence
+
+
+def test_an_action_that_is_written_into():
+    assert "writes into the action" in found(Reusing)["arrays"][1].sentence
+
+
+@pytest.mark.parametrize("case", CASES[:-5:3], ids=lambda case: case.name)
+def test_faults_are_told_as_in_training(case):
+    findings = check_env(EnvSource.of(lambda: Misbehaving(case.fault, at_reset=case.at_reset)), timeout=0.2)
+    assert (findings[-1].level, findings[-1].subject) == ("error", "contract")
+    assert case.sentence in findings[-1].sentence
+    assert "step 2 of episode 0" in findings[-1].sentence
+
+
+def ends_above(obs, action, next_obs):
+    return next_obs[:, 0] > 0.5
+
+
+def test_a_termination_rule_is_held_against_real_transitions(monkeypatch):
+    module = types.ModuleType("rules")
+    module.ends_above = ends_above
+    monkeypatch.setitem(sys.modules, "rules", module)
+    assert found(Well, termination="never")["termination"][0].level == "ok"
+    (finding,) = found(Well, termination="rules:ends_above")["termination"]
+    assert finding.level == "error"
+    assert "where it ends the task and the environment does not" in finding.sentence
+    assert "of 100 real transitions" in finding.sentence
+
+
+def test_names():
+    assert source_of("tiny_tasks:Script").name == "Script"
+    assert source_of("tiny_tasks:Short-v0").name == "Short-v0"
+    assert source_of("Pendulum-v1").name == "Pendulum-v1"
+    for name in ("no_such_module:Env", "tiny_tasks:Shrot", "tiny_tasks:EPISODE_STEPS", "Pendulm-v1"):
+        with pytest.raises(UnsupportedEnvironment):
+            source_of(name)
+
+
+def test_the_command(capsys):
+    assert main(["check-env", "Pendulum-v1", "--steps", "250"]) == 0
+    out = capsys.readouterr().out
+    assert "Pendulum-v1 is fit to train in." in out
+    assert "agrees with all 250 real transitions" in out
+    assert main(["check-env", "CartPole-v1", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ok"], told["findings"][0]["subject"]) == (False, "spaces")
+    assert main(["check-env", "tiny_tasks:Script", "--steps", "20"]) == 0
+    assert main(["check-env", "Pendulum-v7"]) == 2
+    assert main(["check-env", "Pendulum-v1", "--steps", "0"]) == 2
