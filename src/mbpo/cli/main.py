@@ -11,6 +11,7 @@ from mbpo.errors import MBPOError, did_you_mean
 COMMANDS = {
     "train": "train an agent, or go on with a run",
     "eval": "measure how good a trained policy is",
+    "presets": "list the settings of known tasks, or print one to copy",
     "plot": "draw learning curves of one run or several",
     "compare": "train several algorithms on one task with many seeds, and draw them together",
     "trust": "measure how far a run's model can be trusted",

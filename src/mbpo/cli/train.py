@@ -3,9 +3,11 @@
 import argparse
 import contextlib
 import dataclasses
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -13,16 +15,16 @@ from mbpo.agents.config import MBPOConfig
 from mbpo.agents.dyna_q import DynaQConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
-from mbpo.cli.arguments import parse
+from mbpo.cli.arguments import parse, read_pairs, spell_pairs
 from mbpo.cli.display import open_display
 from mbpo.errors import ConfigError, MBPOError
 from mbpo.training.config import ALGOS, RunConfig, section
-from mbpo.training.presets import preset
+from mbpo.training.presets import find_preset, preset
 
 
 @dataclass(frozen=True)
 class TrainArguments:
-    """Train an agent. Defaults are the preset of the environment, shown for Pendulum-v1."""
+    """Train an agent. Defaults are the preset of the environment: of the one named first, or of Pendulum-v1."""
 
     env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID")]
     """Gymnasium id, or `module:Env-v0` for an environment that importing `module` registers."""
@@ -44,6 +46,11 @@ class TrainArguments:
     reward: str
     """The reward to imagine with: learned, or module:function with (obs, action, next_obs) ->
     reward on batches."""
+    env_kwargs: tuple[str, ...] = ()
+    """Arguments of the environment, as NAME=VALUE (--env-kwargs reset_noise_scale=0.1 frame_skip=2);
+    those of the preset stay as they are unless they are named."""
+    preset: str | None = None
+    """Settings to start from instead of the environment's own: a file, or a name that `mbpo presets` lists."""
     out: Path | None = None
     """Folder for the run; default runs/ENV_ID/ALGO-seedN."""
     resume: Path | None = None
@@ -91,14 +98,16 @@ ARGUMENTS: dict[str, type[TrainArguments]] = {
 def main(argv: list[str]) -> int:
     """Train, and print where the results lie and how good the policy is."""
     # Read twice: first to learn which environment, whose preset then gives the defaults.
-    algo = _algo(argv)
-    first = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(preset("Pendulum-v1", algo)))
+    algo, base = _base(argv)
+    guess = argv[0] if argv and not argv[0].startswith("-") else "Pendulum-v1"
+    first = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(base(guess)))
     if first.final_episodes < 0:
         raise ConfigError(f"--final-episodes is a number of episodes, or 0 for none, not {first.final_episodes}.")
     if first.resume is not None:
         return _resume(first, argv)
-    arguments = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(preset(first.env_id, algo)))
-    config = _run_config(arguments)
+    start = base(first.env_id)
+    arguments = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(start))
+    config = _run_config(arguments, start.env_kwargs)
     from mbpo.training.algorithms import ALGORITHMS
 
     folder = arguments.out or _unused_folder(config)
@@ -158,16 +167,24 @@ def _how_to_go_on(folder: Path) -> str:
     return f"To go on from the last checkpoint:\n  mbpo train --resume {folder}"
 
 
-def _algo(argv: list[str]) -> str:
-    """The algorithm asked for; its options are known only then."""
+def _base(argv: list[str]) -> tuple[str, Callable[[str], RunConfig]]:
+    """The algorithm asked for, whose options are known only then, and the settings it starts from, by environment."""
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     reader.add_argument("--algo", nargs="?")
-    algo: str = reader.parse_known_args(argv)[0].algo or "mbpo"
-    return preset("", algo).algo
+    reader.add_argument("--preset", nargs="?")
+    asked = reader.parse_known_args(argv)[0]
+    if asked.preset is None:
+        algo = preset("", asked.algo or "mbpo").algo
+        return algo, functools.partial(preset, algo=algo)
+    chosen = find_preset(asked.preset)
+    if asked.algo not in (None, chosen.algo):
+        raise ConfigError(f"The preset {chosen.name} is one of {chosen.algo}, which is not --algo {asked.algo}.")
+    return chosen.algo, chosen.config
 
 
 def _defaults(config: RunConfig) -> TrainArguments:
     values = {name: getattr(config, name) for name in _run_settings()}
+    values["env_kwargs"] = spell_pairs(config.env_kwargs)
     return ARGUMENTS[config.algo](**values, settings=config.chosen)  # type: ignore[call-arg]
 
 
@@ -176,10 +193,12 @@ def _run_settings() -> list[str]:
     return [f.name for f in dataclasses.fields(RunConfig) if f.name not in map(section, ALGOS)]
 
 
-def _run_config(arguments: TrainArguments) -> RunConfig:
+def _run_config(arguments: TrainArguments, env_kwargs: Mapping[str, Any] | None = None) -> RunConfig:
+    """The settings of the run; arguments of the environment are added to those it has by default."""
     from mbpo.training.config import from_dict, to_dict
 
     values = {name: getattr(arguments, name) for name in _run_settings()}
+    values["env_kwargs"] = {**(env_kwargs or {}), **read_pairs(arguments.env_kwargs, "--env-kwargs")}
     chosen = to_dict(arguments.settings)  # type: ignore[attr-defined]
     return from_dict({**values, section(arguments.algo): chosen}, where="the command line")
 

@@ -11,6 +11,7 @@ The same object is behind the command line, so both do the same things.
 
 import abc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -80,7 +81,7 @@ class Algorithm(abc.ABC):
             reward_fn: The task's reward `(obs, action, next_obs) -> reward`, on batches of JAX
                 arrays, to imagine with; default is to learn it.
             **settings: Any setting by name, nested ones as dicts: `utd_ratio=10`,
-                `sac={"gamma": 0.98}`, `eval_freq=500`.
+                `sac={"gamma": 0.98}`, `eval_freq=500`, `env_kwargs={"reset_noise_scale": 0.1}`.
 
         Raises:
             UnsupportedEnvironment: The environment cannot be made or learned in.
@@ -88,12 +89,9 @@ class Algorithm(abc.ABC):
             RunFolderError: `out` already holds a run.
         """
         enable_compilation_cache()
-        self._source = EnvSource.of(env)
         self._env_by_id = isinstance(env, str)
-        env_id = env if isinstance(env, str) else self._source.name
-        base = preset(env_id, self.algo) if config is None else config
         placed = place(settings, seed, section(self.algo)) | ({} if reward_fn is None else {"reward": "given"})
-        self.config = merge(base, {**placed, "env_id": env_id}, where="the settings given")
+        self._source, self.config = self._bind(env, config, placed)
         if self.config.algo != self.algo:
             raise ConfigError(f"These are settings of a run of {self.config.algo}, not of {self.algo}.")
         self._folder = None if out is None else Path(out)
@@ -122,6 +120,23 @@ class Algorithm(abc.ABC):
             eval_freq=self.config.eval_freq,
             eval_episodes=self.config.eval_episodes,
         )
+
+    def _bind(
+        self, env: EnvLike, config: RunConfig | None, placed: dict[str, Any]
+    ) -> tuple[EnvSource, RunConfig]:
+        """Where environments come from, and every setting."""
+        where = "the settings given"
+        if isinstance(env, str):
+            base = preset(env, self.algo) if config is None else config
+            merged = merge(base, {**placed, "env_id": env}, where=where)
+            return EnvSource.of(env, merged.env_kwargs), merged
+        if "env_kwargs" in placed:
+            raise ConfigError(
+                "env_kwargs are arguments for making an environment by its id; the one given is made already."
+            )
+        source = EnvSource.of(env)
+        base = replace(preset(source.name, self.algo), env_kwargs={}) if config is None else config
+        return source, merge(base, {**placed, "env_id": source.name}, where=where)
 
     @abc.abstractmethod
     def _make_agent(self) -> Agent[Any]:
