@@ -6,7 +6,6 @@ import json
 import pytest
 from tiny_tasks import MBPO_SETTINGS, one_paragraph
 
-from mbpo.agents.config import MBPOConfig
 from mbpo.errors import ConfigError
 from mbpo.training.config import ALGOS, RunConfig, from_dict, merge, section, to_dict
 from mbpo.training.presets import preset

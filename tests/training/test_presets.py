@@ -146,7 +146,7 @@ def test_what_is_no_preset(text, words):
 
 
 def test_a_preset_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="no preset 'hoper'.*Did you mean 'hopper'"):
+    with pytest.raises(ConfigError, match=r"no preset 'hoper'.*Did you mean 'hopper'"):
         find_preset("hoper")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -4,6 +4,8 @@ import argparse
 import contextlib
 import dataclasses
 import functools
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +19,13 @@ from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.cli.arguments import parse, read_pairs, spell_pairs
 from mbpo.cli.display import open_display
+from mbpo.cli.duration import read_duration
 from mbpo.errors import ConfigError, MBPOError
 from mbpo.training.config import ALGOS, RunConfig, section
 from mbpo.training.presets import find_preset, preset
+
+TIME_IS_UP = 3
+"""Exit status of a run that stopped because of --max-time."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,11 @@ class TrainArguments:
     out: Path | None = None
     """Folder for the run; default runs/ENV_ID/ALGO-seedN."""
     resume: Path | None = None
-    """Go on with the run in this folder; its settings are kept, only --steps may be given too."""
+    """Go on with the run in this folder; its settings are kept, only --steps and --max-time may be given too (or the
+    whole command that began it)."""
+    max_time: str | None = None
+    """Stop after this wall-clock time (2h30m, 45m, 90s), at a checkpoint from which --resume goes on; the exit status
+    is then 3."""
     final_episodes: int = 100
     """Episodes to report the trained policy on; 0 for none."""
 
@@ -103,8 +113,10 @@ def main(argv: list[str]) -> int:
     first = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(base(guess)))
     if first.final_episodes < 0:
         raise ConfigError(f"--final-episodes is a number of episodes, or 0 for none, not {first.final_episodes}.")
+    seconds = math.inf if first.max_time is None else read_duration(first.max_time, "--max-time")
+    deadline = time.monotonic() + seconds
     if first.resume is not None:
-        return _resume(first, argv)
+        return _resume(first, argv, base, deadline)
     start = base(first.env_id)
     arguments = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(start))
     config = _run_config(arguments, start.env_kwargs)
@@ -112,23 +124,24 @@ def main(argv: list[str]) -> int:
 
     folder = arguments.out or _unused_folder(config)
     with contextlib.closing(ALGORITHMS[algo](config.env_id, config=config, out=folder)) as agent:
-        return _train(agent, config.steps, folder, arguments.final_episodes)
+        return _train(agent, config.steps, folder, arguments.final_episodes, deadline)
 
 
-def _resume(arguments: TrainArguments, argv: list[str]) -> int:
+def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], RunConfig], deadline: float) -> int:
     options = {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}
-    given = options - {"--resume", "--steps", "--final-episodes"}
-    unnamed = dataclasses.replace(_defaults(preset("Pendulum-v1")), env_id="")
-    if parse(MBPOArguments, argv, prog="mbpo train", default=unnamed).env_id:
+    given = options - {"--resume", "--steps", "--final-episodes", "--max-time"}
+    unnamed = dataclasses.replace(arguments, env_id="")
+    env_id = parse(type(arguments), argv, prog="mbpo train", default=unnamed).env_id
+    assert arguments.resume is not None
+    if env_id:
         given.add("ENV_ID")
-    if given:
+    if given and not (env_id and _is_command_of(arguments.resume, base(env_id), argv)):
         raise ConfigError(
             f"--resume goes on with the run's own settings, so {', '.join(sorted(given))} cannot be given with it; "
-            "only --steps (in all) and --final-episodes can."
+            "only --steps (in all), --max-time and --final-episodes can, or the whole command that began the run."
         )
     from mbpo.training.algorithms import load
 
-    assert arguments.resume is not None
     with contextlib.closing(load(arguments.resume, resume=True)) as agent:
         until = arguments.steps if "--steps" in options else agent.config.steps
         if until <= agent.env_step:
@@ -136,20 +149,34 @@ def _resume(arguments: TrainArguments, argv: list[str]) -> int:
                 f"The run in {arguments.resume} has already taken {agent.env_step} of {until} steps; to train on, "
                 f"give the number of steps in all: mbpo train --resume {arguments.resume} --steps {2 * agent.env_step}"
             )
-        return _train(agent, until, arguments.resume, arguments.final_episodes)
+        return _train(agent, until, arguments.resume, arguments.final_episodes, deadline)
 
 
-def _train(agent, until: int, folder: Path, final_episodes: int) -> int:  # type: ignore[no-untyped-def]
+def _is_command_of(folder: Path, start: RunConfig, argv: list[str]) -> bool:
+    """Whether a whole command says the same as a run's settings, whatever its number of steps."""
+    from mbpo.training.run_folder import read_description
+
+    arguments = parse(ARGUMENTS[start.algo], argv, prog="mbpo train", default=_defaults(start))
+    saved = read_description(folder).config
+    same = dataclasses.replace(_run_config(arguments, start.env_kwargs), steps=saved.steps) == saved
+    return same and arguments.out in (None, folder)
+
+
+def _train(agent, until: int, folder: Path, final_episodes: int, deadline: float) -> int:  # type: ignore[no-untyped-def]
     from mbpo.viz.curves import plot_curves
 
     try:
         with open_display(agent, until, folder) as display:
-            agent.learn(until - agent.env_step, callback=display.record, progress=display.step)
+            left = deadline - time.monotonic()
+            agent.learn(until - agent.env_step, callback=display.record, progress=display.step, max_seconds=left)
     except KeyboardInterrupt as stop:
         print(f"\nStopped by {stop or 'Ctrl-C'} at step {agent.env_step}. {_how_to_go_on(folder)}")
         return 130
     except MBPOError as error:
         raise type(error)(f"{error} {_how_to_go_on(folder)}") from error
+    if agent.env_step < until:
+        print(f"Time is up (--max-time) at step {agent.env_step} of {until}. {_how_to_go_on(folder)}")
+        return TIME_IS_UP
     print(f"results  {folder}/  (config.json, metrics.jsonl, checkpoint/, curve.png)")
     plot_curves([folder], folder / "curve.png")
     if final_episodes:

@@ -44,9 +44,7 @@ class EnvSource:
     """`() -> env`: a fresh environment of the same kind, sharing nothing with the training one."""
 
     @classmethod
-    def of(
-        cls, env: str | AnyEnv | Callable[[], AnyEnv], env_kwargs: Mapping[str, Any] | None = None
-    ) -> "EnvSource":
+    def of(cls, env: str | AnyEnv | Callable[[], AnyEnv], env_kwargs: Mapping[str, Any] | None = None) -> "EnvSource":
         """The source of environments that `env` stands for.
 
         Args:

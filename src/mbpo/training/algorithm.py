@@ -10,39 +10,35 @@ The same object is behind the command line, so both do the same things.
 """
 
 import abc
-from collections.abc import Callable
-from dataclasses import replace
+import math
+import time
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mbpo.agents.base import Agent
 from mbpo.envs.given import resolve_reward
-from mbpo.envs.make import EnvSource
 from mbpo.envs.spec import read_obs_batch, shape_action_batch
 from mbpo.envs.tasks import resolve_termination
 from mbpo.errors import ConfigError
+from mbpo.training.binding import EnvLike, bind
 from mbpo.training.checkpoint import read_checkpoint
 from mbpo.training.compilation import enable_compilation_cache
-from mbpo.training.config import Algo, RunConfig, merge, place, section
+from mbpo.training.config import Algo, RunConfig, place, section
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.logbook import Logbook, Record, read_records
 from mbpo.training.loop import Callback, Progress, Run
-from mbpo.training.presets import preset
 from mbpo.training.restore import UnfinishedEpisode, check_same_spec, restore_run, resume_episode
 from mbpo.training.run_folder import check_unused, read_description, write_description
 from mbpo.training.seeding import Stream, stream_key
 from mbpo.training.signals import stop_on_signals
 from mbpo.training.spaces import spec_for
+from mbpo.training.status import Heartbeat
 from mbpo.types import RewardFn, TerminationFn
-
-EnvLike = str | gymnasium.Env[Any, Any] | Callable[[], gymnasium.Env[Any, Any]]
-"""A Gymnasium id, an environment, or a function that makes one."""
 
 
 class Algorithm(abc.ABC):
@@ -91,7 +87,7 @@ class Algorithm(abc.ABC):
         enable_compilation_cache()
         self._env_by_id = isinstance(env, str)
         placed = place(settings, seed, section(self.algo)) | ({} if reward_fn is None else {"reward": "given"})
-        self._source, self.config = self._bind(env, config, placed)
+        self._source, self.config = bind(env, self.algo, config, placed)
         if self.config.algo != self.algo:
             raise ConfigError(f"These are settings of a run of {self.config.algo}, not of {self.algo}.")
         self._folder = None if out is None else Path(out)
@@ -121,23 +117,6 @@ class Algorithm(abc.ABC):
             eval_episodes=self.config.eval_episodes,
         )
 
-    def _bind(
-        self, env: EnvLike, config: RunConfig | None, placed: dict[str, Any]
-    ) -> tuple[EnvSource, RunConfig]:
-        """Where environments come from, and every setting."""
-        where = "the settings given"
-        if isinstance(env, str):
-            base = preset(env, self.algo) if config is None else config
-            merged = merge(base, {**placed, "env_id": env}, where=where)
-            return EnvSource.of(env, merged.env_kwargs), merged
-        if "env_kwargs" in placed:
-            raise ConfigError(
-                "env_kwargs are arguments for making an environment by its id; the one given is made already."
-            )
-        source = EnvSource.of(env)
-        base = replace(preset(source.name, self.algo), env_kwargs={}) if config is None else config
-        return source, merge(base, {**placed, "env_id": source.name}, where=where)
-
     @abc.abstractmethod
     def _make_agent(self) -> Agent[Any]:
         """The agent for this environment and these settings."""
@@ -162,13 +141,22 @@ class Algorithm(abc.ABC):
         """Every record so far, as in `metrics.jsonl`."""
         return self._run.logbook.records
 
-    def learn(self, steps: int, *, callback: Callback | None = None, progress: Progress | None = None) -> Self:
+    def learn(
+        self,
+        steps: int,
+        *,
+        callback: Callback | None = None,
+        progress: Progress | None = None,
+        max_seconds: float = math.inf,
+    ) -> Self:
         """Train for `steps` more real environment steps.
 
         Args:
             callback: Sees every record (a dict with `env_step` and the newest metrics);
                 returning False stops training.
             progress: Called after every environment step with the run, for a display.
+            max_seconds: Wall-clock time after which training stops, saved if there is a folder; what
+                is left can be learned later, here or from the folder, and comes out the same.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM (a `KeyboardInterrupt`); the agent is whole, and saved
@@ -177,9 +165,12 @@ class Algorithm(abc.ABC):
         """
         if not isinstance(steps, int) or steps < 1:
             raise ConfigError(f"learn() takes a number of environment steps of at least 1, and got {steps!r}.")
+        deadline, until = time.monotonic() + max_seconds, self._run.env_step + steps
         with stop_on_signals() as stop:
             self._begin()
-            self._run.train(self._run.env_step + steps, stop=stop, callback=callback, progress=progress)
+            with Heartbeat(self._folder, until, self._run) as heart:
+                beating = heart.after(progress)
+                self._run.train(until, stop=stop, callback=callback, progress=beating, deadline=deadline)
         return self
 
     def evaluate(self, episodes: int = 100, *, seed: int | None = None) -> Evaluation:

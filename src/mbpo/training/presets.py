@@ -15,6 +15,8 @@ from typing import Any
 from mbpo.errors import ConfigError, did_you_mean
 from mbpo.training.config import ALGOS, RunConfig, from_dict, section
 
+NO_KWARGS: dict[str, Any] = {}
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -63,7 +65,7 @@ def read_preset(text: str, name: str) -> Preset:
     algo, envs = values.pop("algo", None), values.pop("envs", [])
     if algo not in ALGOS:
         raise ConfigError(
-            f"The preset {name} must name its algorithm, one of {', '.join(ALGOS)} (algo = \"mbpo\"), and has {algo!r}."
+            f'The preset {name} must name its algorithm, one of {", ".join(ALGOS)} (algo = "mbpo"), and has {algo!r}.'
         )
     if not isinstance(envs, list) or not all(isinstance(env, str) for env in envs):
         raise ConfigError(f"In the preset {name}, envs is a list of environments' names, not {envs!r}.")
@@ -128,5 +130,5 @@ def preset(env_id: str, algo: str = "mbpo") -> RunConfig:
     found = presets_for(env_id)
     if algo in found:
         return found[algo].config(env_id)
-    kwargs = next((other.values["env_kwargs"] for other in found.values() if "env_kwargs" in other.values), {})
+    kwargs = next((other.values["env_kwargs"] for other in found.values() if "env_kwargs" in other.values), NO_KWARGS)
     return from_dict({"env_id": env_id, "algo": algo, "env_kwargs": kwargs}, where=f"the preset of {env_id}")
