@@ -25,8 +25,9 @@ def ticking(monkeypatch):
 
         time = staticmethod(time.time)
 
+    clock = Clock()
     for module in (loop, algorithm):
-        monkeypatch.setattr(module, "time", Clock())
+        monkeypatch.setattr(module, "time", clock)
 
 
 def test_legs_of_a_run_are_the_run(tmp_path, ticking):
@@ -34,13 +35,13 @@ def test_legs_of_a_run_are_the_run(tmp_path, ticking):
     whole.learn(STEPS).close()
     legs, agent = [], MBPO(SHORT, out=tmp_path / "run", **RUN_SETTINGS)
     while not legs or legs[-1] < STEPS:
-        agent.learn(STEPS - agent.env_step, max_seconds=30)
+        agent.learn(STEPS - agent.env_step, max_seconds=70)
         agent.close()
         legs.append(agent.env_step)
         if legs[-1] < STEPS:
             agent = MBPO.load(tmp_path / "run", resume=True)
         assert len(legs) < STEPS
-    assert len(legs) > 2
+    assert len(legs) > 1
     assert any(step % 20 for step in legs[:-1])  # Also in the middle of an episode.
     assert without_time(read_lines(tmp_path / "run")) == without_time(read_lines(tmp_path / "whole"))
     assert final_file(tmp_path / "run") == final_file(tmp_path / "whole")
