@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     from mbpo.errors import RunFolderError
     from mbpo.training.survey import run_folders
     from mbpo.viz.curves_report import write_curves
-    from mbpo.viz.over_published import TaskCurves, aligned, levels_table, read_tasks, returns_table
+    from mbpo.viz.over_published import TaskCurves, aligned, conclusion, levels_table, read_tasks, returns_table
     from mbpo.viz.published import SHOWN, chosen, read_published
 
     folders = [run for folder in arguments.folders for run in (list(run_folders(folder)) or [folder])]
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     ]
     files = write_curves(tasks, arguments.levels, arguments.out)
     for task in tasks:
-        print(f"{task.env_id}")
+        print(f"{task.env_id}: {conclusion(task)}")
         print("\n".join([*aligned(levels_table(task, arguments.levels)), ""]))
         print("\n".join([*aligned(returns_table(task)), ""]))
     print(f"page     {files[0]}  ({', '.join(file.name for file in files[1:])})")

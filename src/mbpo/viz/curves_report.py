@@ -49,7 +49,8 @@ def page(tasks: Sequence[TaskCurves], charts: Sequence[Chart], levels: Sequence[
 <link rel="icon" href="data:,">
 <title>Our runs over published curves</title>
 <style>{STYLE}
-td + td, th + th {{ font-variant-numeric: tabular-nums; }}
+td + td, th + th {{ font-variant-numeric: tabular-nums; white-space: nowrap; }}
+.wide + .wide {{ margin-top: .8rem; }}
 @media (max-width: 600px) {{ .wide th, .wide td {{ display: table-cell; padding: .3rem .5rem .3rem 0; }} }}
 </style>
 <script>{get_plotlyjs()}</script>

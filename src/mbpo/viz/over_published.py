@@ -110,8 +110,8 @@ def conclusion(task: TaskCurves) -> str:
         parts.append("There are no published curves of this task in the reference.")
     if task.other_version:
         parts.append(
-            f"The published curves are of versions 2 and 4 of {task_name(task.env_id)}, these runs of another: rewards "
-            "or observations may differ."
+            f"The published curves are of {task_name(task.env_id)} up to version 4, these runs of another: rewards or "
+            "observations may differ."
         )
     return " ".join(parts)
 
@@ -127,7 +127,7 @@ def levels_table(task: TaskCurves, levels: Sequence[float] = ()) -> list[list[st
         for level in levels:
             each = sum(first_reach(ours.steps, one, level) is not None for one in ours.returns)
             reached = show_reach(first_reach(ours.steps, ours.iqm, level))
-            cells.append(reached if each == ours.seeds else f"{reached} ({each} of {ours.seeds} seeds)")
+            cells.append(reached if each in (0, ours.seeds) else f"{reached} ({each} of {ours.seeds} seeds)")
         rows.append([f"ours: {ours.algo}, {seeds_text(ours)}", *cells])
     for curve in task.published:
         cells = [show_reach(first_reach(curve.steps, curve.mean, level)) for level in levels]

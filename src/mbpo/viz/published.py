@@ -2,8 +2,7 @@
 
 A row is one method's evaluation return on one task at a number of real environment steps: `method`, `env` (without
 version), `step`, `mean`, `std` and `n_seeds` over seeds, `mean_hours` of computing where its authors say so, and
-`source` (repository: path). All of ours were obtained with MuJoCo tasks of version 2 or 4, which have the same
-physics and rewards; version 5 pays Ant, Humanoid and InvertedPendulum differently.
+`source` (repository: path). Ours stand for the MuJoCo tasks up to version 4; version 5 pays Ant and Humanoid differently.
 """
 
 import csv
