@@ -228,7 +228,55 @@ def _rows_imagined(run: list[dict]) -> tuple[list[float], list[float]]:
     return [step for step, _ in found], [count for _, count in found]
 
 
+def terminations() -> str:
+    """Termination rules against the environments."""
+    lines = [
+        "| environment | observations | transitions | ends | wrong by rounding | farthest from a bound |",
+        "|---" * 6 + "|",
+    ]
+    found: dict[str, list[dict[str, str]]] = {}
+    with (RESULTS / "terminations" / "agreement.csv").open() as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["env"], []).append(row)
+    for env, some in found.items():
+        counts = [sum(int(row[name]) for row in some) for name in ("transitions", "ends", "wrong_by_rounding")]
+        farthest = max((float(row["farthest_wrong"]) for row in some if row["farthest_wrong"]), default=0.0)
+        cells = [
+            env,
+            some[0]["observations"],
+            *(f"{count:,}" for count in counts),
+            f"{farthest:.1g}" if farthest else "-",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def learned_ends() -> str:
+    """Return with a learned termination and with the rule, at some steps."""
+    folders = {
+        ("InvertedPendulum-v4", "rule"): "inverted_pendulum_v4",
+        ("InvertedPendulum-v4", "learned"): "termination/inverted_pendulum_v4_learned",
+        ("InvertedPendulum-v5", "rule"): "termination/inverted_pendulum_v5_rule",
+        ("InvertedPendulum-v5", "learned"): "termination/inverted_pendulum_v5_learned",
+    }
+    steps = (500, 750, 1000, 1250, 1500)
+    lines = [
+        "| task | ends | seeds | " + " | ".join(f"{step}" for step in steps) + " |",
+        "|---" * (len(steps) + 3) + "|",
+    ]
+    for (task, ends), folder in folders.items():
+        if not (RESULTS / folder).exists():
+            continue
+        at = {row["env_step"]: row for row in rows(RESULTS / folder / "summary.csv")}
+        cells = [f"{at[step]['mean']:.0f} ± {at[step]['std']:.0f}" for step in steps]
+        lines.append(f"| {task} | {ends} | {at[steps[-1]]['seeds']:.0f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 TABLES = {
+    "terminations": terminations,
+    "learned_ends": learned_ends,
+    "inverted_pendulum_v4": lambda: learning_curve("inverted_pendulum_v4", (500, 750, 1000, 1250, 1500)),
     "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),
     "inverted_pendulum": lambda: learning_curve("inverted_pendulum", (500, 1000, 2000, 3000)),
     "pendulum_pets": lambda: learning_curve("pendulum_pets", (500, 1000)),

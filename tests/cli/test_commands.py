@@ -81,6 +81,7 @@ def test_train_writes_a_run_folder(folder):
     assert {path.name for path in folder.iterdir()} == {
         "config.json",
         "metrics.jsonl",
+        "status.json",
         "checkpoint",
         "curve.png",
         "tensorboard",

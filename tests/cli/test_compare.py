@@ -19,7 +19,7 @@ from mbpo.cli.arguments import changed, options, parse
 from mbpo.cli.main import main
 from mbpo.training.comparison import check_trainable
 from mbpo.training.config import ALGOS, merge, section, to_dict
-from mbpo.training.presets import PRESETS, preset
+from mbpo.training.presets import preset, presets
 from mbpo.training.run_folder import read_description
 
 ASK = ["compare", SHORT, "--algos", "mbpo", "sac", "--seeds", "2", "--steps", "20", "--termination", "never"]
@@ -188,10 +188,10 @@ def test_a_run_gets_exactly_the_settings_asked_for(algo):
         assert train._run_config(read) == config
 
 
-@pytest.mark.parametrize(("algo", "task"), PRESETS)
-def test_every_setting_of_a_preset_can_be_spelled(algo, task):
-    env_id = f"{task}-v1"
-    config, plain = preset(env_id, algo), preset("Task-v0", algo)
+@pytest.mark.parametrize("name", presets())
+def test_every_setting_of_a_preset_can_be_spelled(name):
+    env_id, algo = "Task-v1", presets()[name].algo
+    config, plain = presets()[name].config(env_id), preset(env_id, algo)
     spelled = [env_id, "--algo", algo, *options(changed(to_dict(config.chosen), to_dict(plain.chosen)))]
     read = parse(train.ARGUMENTS[algo], spelled, prog="mbpo train", default=train._defaults(plain))
     assert train._run_config(read).chosen == config.chosen

@@ -47,6 +47,7 @@ SCATTER = {
     "Ant": partial(scatter_qpos, low=[-5, -5, 0.0], high=[5, 5, 1.3]),
     "Humanoid": partial(scatter_qpos, low=[-5, -5, 0.7], high=[5, 5, 2.3]),
 }
+SCATTER["mbpo/HumanoidTruncatedObs"] = SCATTER["Humanoid"]
 """For the tasks that can end: puts the environment near to and on both sides of its boundary."""
 
 NEVER_ENDING = ("Pendulum", "HalfCheetah", "Swimmer", "Reacher", "Pusher")

@@ -2,7 +2,7 @@
 
 Frozen and validated: an unknown name, a wrong type or an impossible value is an error that says
 so. The defaults are the paper's (Janner et al. 2019, appendix C, and its published settings);
-what a task wants otherwise is in `training.presets`.
+what a task wants otherwise is in a file of `mbpo/presets`.
 """
 
 from dataclasses import field

@@ -1,9 +1,13 @@
 """Reading a command's arguments: typed, with near matches for what was mistyped."""
 
-from collections.abc import Mapping
+import ast
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import tyro
+
+from mbpo.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -13,6 +17,36 @@ def parse(kind: type[T], argv: list[str], *, prog: str, default: T | None = None
     if default is None:
         return tyro.cli(kind, prog=prog, args=argv)
     return tyro.cli(kind, prog=prog, args=argv, default=default)
+
+
+def read_pairs(pairs: Iterable[str], option: str) -> dict[str, Any]:
+    """`NAME=VALUE` words as a mapping; a value is JSON, a Python literal, or else text.
+
+    Raises:
+        ConfigError: A word has no name or no value.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not name.isidentifier() or not equals:
+            raise ConfigError(f"{option} takes NAME=VALUE, as in {option} reset_noise_scale=0.1, and got {pair!r}.")
+        found[name] = _value(text)
+    return found
+
+
+def spell_pairs(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """A mapping as the words that `read_pairs` reads back."""
+    plain = {name: isinstance(value, str) and _value(value) == value for name, value in values.items()}
+    return tuple(f"{name}={value if plain[name] else json.dumps(value)}" for name, value in values.items())
+
+
+def _value(text: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError):
+            continue
+    return text
 
 
 def options(settings: Mapping[str, Any], prefix: str = "") -> list[str]:

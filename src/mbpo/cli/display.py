@@ -80,6 +80,8 @@ def open_display(agent: Any, until: int, folder: Path) -> Iterator[Display]:
     """A display for one call of `learn`, and the lines that say what begins."""
     config = agent.config
     print(f"{config.algo} on {config.env_id}, seed {config.seed}, {until} environment steps; writing to {folder}")
+    if config.env_kwargs:
+        print(f"made with {', '.join(f'{name}={value!r}' for name, value in config.env_kwargs.items())}")
     if agent.learns_termination:
         print("when episodes end is learned from data: no rule is known or given (--termination)")
     arguments = (agent.env_step, until, getattr(config.chosen, "utd_ratio", 0))

@@ -11,7 +11,10 @@ from mbpo.errors import MBPOError, did_you_mean
 COMMANDS = {
     "train": "train an agent, or go on with a run",
     "eval": "measure how good a trained policy is",
+    "presets": "list the settings of known tasks, or print one to copy",
+    "runs": "show which runs are under way, where each stands, and when it should end",
     "plot": "draw learning curves of one run or several",
+    "curves": "draw runs over published learning curves",
     "compare": "train several algorithms on one task with many seeds, and draw them together",
     "trust": "measure how far a run's model can be trusted",
     "check-env": "hold an environment against what training will assume",

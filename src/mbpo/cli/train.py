@@ -3,9 +3,13 @@
 import argparse
 import contextlib
 import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -13,16 +17,20 @@ from mbpo.agents.config import MBPOConfig
 from mbpo.agents.dyna_q import DynaQConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
-from mbpo.cli.arguments import parse
+from mbpo.cli.arguments import parse, read_pairs, spell_pairs
 from mbpo.cli.display import open_display
+from mbpo.cli.duration import read_duration
 from mbpo.errors import ConfigError, MBPOError
 from mbpo.training.config import ALGOS, RunConfig, section
-from mbpo.training.presets import preset
+from mbpo.training.presets import find_preset, preset
+
+TIME_IS_UP = 3
+"""Exit status of a run that stopped because of --max-time."""
 
 
 @dataclass(frozen=True)
 class TrainArguments:
-    """Train an agent. Defaults are the preset of the environment, shown for Pendulum-v1."""
+    """Train an agent. Defaults are the preset of the environment: of the one named first, or of Pendulum-v1."""
 
     env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID")]
     """Gymnasium id, or `module:Env-v0` for an environment that importing `module` registers."""
@@ -50,10 +58,19 @@ class TrainArguments:
     """Faults of the environment in a row that are answered by a fresh episode; the next one stops the run."""
     check_bounds: bool
     """Whether an observation outside of the bounds that its space declares is a fault."""
+    env_kwargs: tuple[str, ...] = ()
+    """Arguments of the environment, as NAME=VALUE (--env-kwargs reset_noise_scale=0.1 frame_skip=2);
+    those of the preset stay as they are unless they are named."""
+    preset: str | None = None
+    """Settings to start from instead of the environment's own: a file, or a name that `mbpo presets` lists."""
     out: Path | None = None
     """Folder for the run; default runs/ENV_ID/ALGO-seedN."""
     resume: Path | None = None
-    """Go on with the run in this folder; its settings are kept, only --steps may be given too."""
+    """Go on with the run in this folder; its settings are kept, only --steps and --max-time may be given too (or the
+    whole command that began it)."""
+    max_time: str | None = None
+    """Stop after this wall-clock time (2h30m, 45m, 90s), at a checkpoint from which --resume goes on; the exit status
+    is then 3."""
     final_episodes: int = 100
     """Episodes to report the trained policy on; 0 for none."""
 
@@ -97,35 +114,40 @@ ARGUMENTS: dict[str, type[TrainArguments]] = {
 def main(argv: list[str]) -> int:
     """Train, and print where the results lie and how good the policy is."""
     # Read twice: first to learn which environment, whose preset then gives the defaults.
-    algo = _algo(argv)
-    first = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(preset("Pendulum-v1", algo)))
+    algo, base = _base(argv)
+    guess = argv[0] if argv and not argv[0].startswith("-") else "Pendulum-v1"
+    first = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(base(guess)))
     if first.final_episodes < 0:
         raise ConfigError(f"--final-episodes is a number of episodes, or 0 for none, not {first.final_episodes}.")
+    seconds = math.inf if first.max_time is None else read_duration(first.max_time, "--max-time")
+    deadline = time.monotonic() + seconds
     if first.resume is not None:
-        return _resume(first, argv)
-    arguments = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(preset(first.env_id, algo)))
-    config = _run_config(arguments)
+        return _resume(first, argv, base, deadline)
+    start = base(first.env_id)
+    arguments = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(start))
+    config = _run_config(arguments, start.env_kwargs)
     from mbpo.training.algorithms import ALGORITHMS
 
     folder = arguments.out or _unused_folder(config)
     with contextlib.closing(ALGORITHMS[algo](config.env_id, config=config, out=folder)) as agent:
-        return _train(agent, config.steps, folder, arguments.final_episodes)
+        return _train(agent, config.steps, folder, arguments.final_episodes, deadline)
 
 
-def _resume(arguments: TrainArguments, argv: list[str]) -> int:
+def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], RunConfig], deadline: float) -> int:
     options = {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}
-    given = options - {"--resume", "--steps", "--final-episodes"}
-    unnamed = dataclasses.replace(_defaults(preset("Pendulum-v1")), env_id="")
-    if parse(MBPOArguments, argv, prog="mbpo train", default=unnamed).env_id:
+    given = options - {"--resume", "--steps", "--final-episodes", "--max-time"}
+    unnamed = dataclasses.replace(arguments, env_id="")
+    env_id = parse(type(arguments), argv, prog="mbpo train", default=unnamed).env_id
+    assert arguments.resume is not None
+    if env_id:
         given.add("ENV_ID")
-    if given:
+    if given and not (env_id and _is_command_of(arguments.resume, base(env_id), argv)):
         raise ConfigError(
             f"--resume goes on with the run's own settings, so {', '.join(sorted(given))} cannot be given with it; "
-            "only --steps (in all) and --final-episodes can."
+            "only --steps (in all), --max-time and --final-episodes can, or the whole command that began the run."
         )
     from mbpo.training.algorithms import load
 
-    assert arguments.resume is not None
     with contextlib.closing(load(arguments.resume, resume=True)) as agent:
         until = arguments.steps if "--steps" in options else agent.config.steps
         if until <= agent.env_step:
@@ -133,20 +155,34 @@ def _resume(arguments: TrainArguments, argv: list[str]) -> int:
                 f"The run in {arguments.resume} has already taken {agent.env_step} of {until} steps; to train on, "
                 f"give the number of steps in all: mbpo train --resume {arguments.resume} --steps {2 * agent.env_step}"
             )
-        return _train(agent, until, arguments.resume, arguments.final_episodes)
+        return _train(agent, until, arguments.resume, arguments.final_episodes, deadline)
 
 
-def _train(agent, until: int, folder: Path, final_episodes: int) -> int:  # type: ignore[no-untyped-def]
+def _is_command_of(folder: Path, start: RunConfig, argv: list[str]) -> bool:
+    """Whether a whole command says the same as a run's settings, whatever its number of steps."""
+    from mbpo.training.run_folder import read_description
+
+    arguments = parse(ARGUMENTS[start.algo], argv, prog="mbpo train", default=_defaults(start))
+    saved = read_description(folder).config
+    same = dataclasses.replace(_run_config(arguments, start.env_kwargs), steps=saved.steps) == saved
+    return same and arguments.out in (None, folder)
+
+
+def _train(agent, until: int, folder: Path, final_episodes: int, deadline: float) -> int:  # type: ignore[no-untyped-def]
     from mbpo.viz.curves import plot_curves
 
     try:
         with open_display(agent, until, folder) as display:
-            agent.learn(until - agent.env_step, callback=display.record, progress=display.step)
+            left = deadline - time.monotonic()
+            agent.learn(until - agent.env_step, callback=display.record, progress=display.step, max_seconds=left)
     except KeyboardInterrupt as stop:
         print(f"\nStopped by {stop or 'Ctrl-C'} at step {agent.env_step}. {_how_to_go_on(folder)}")
         return 130
     except MBPOError as error:
         raise type(error)(f"{error} {_how_to_go_on(folder)}") from error
+    if agent.env_step < until:
+        print(f"Time is up (--max-time) at step {agent.env_step} of {until}. {_how_to_go_on(folder)}")
+        return TIME_IS_UP
     print(f"results  {folder}/  (config.json, metrics.jsonl, checkpoint/, curve.png)")
     plot_curves([folder], folder / "curve.png")
     if final_episodes:
@@ -164,16 +200,24 @@ def _how_to_go_on(folder: Path) -> str:
     return f"To go on from the last checkpoint:\n  mbpo train --resume {folder}"
 
 
-def _algo(argv: list[str]) -> str:
-    """The algorithm asked for; its options are known only then."""
+def _base(argv: list[str]) -> tuple[str, Callable[[str], RunConfig]]:
+    """The algorithm asked for, whose options are known only then, and the settings it starts from, by environment."""
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     reader.add_argument("--algo", nargs="?")
-    algo: str = reader.parse_known_args(argv)[0].algo or "mbpo"
-    return preset("", algo).algo
+    reader.add_argument("--preset", nargs="?")
+    asked = reader.parse_known_args(argv)[0]
+    if asked.preset is None:
+        algo = preset("", asked.algo or "mbpo").algo
+        return algo, functools.partial(preset, algo=algo)
+    chosen = find_preset(asked.preset)
+    if asked.algo not in (None, chosen.algo):
+        raise ConfigError(f"The preset {chosen.name} is one of {chosen.algo}, which is not --algo {asked.algo}.")
+    return chosen.algo, chosen.config
 
 
 def _defaults(config: RunConfig) -> TrainArguments:
     values = {name: getattr(config, name) for name in _run_settings()}
+    values["env_kwargs"] = spell_pairs(config.env_kwargs)
     return ARGUMENTS[config.algo](**values, settings=config.chosen)  # type: ignore[call-arg]
 
 
@@ -182,10 +226,12 @@ def _run_settings() -> list[str]:
     return [f.name for f in dataclasses.fields(RunConfig) if f.name not in map(section, ALGOS)]
 
 
-def _run_config(arguments: TrainArguments) -> RunConfig:
+def _run_config(arguments: TrainArguments, env_kwargs: Mapping[str, Any] | None = None) -> RunConfig:
+    """The settings of the run; arguments of the environment are added to those it has by default."""
     from mbpo.training.config import from_dict, to_dict
 
     values = {name: getattr(arguments, name) for name in _run_settings()}
+    values["env_kwargs"] = {**(env_kwargs or {}), **read_pairs(arguments.env_kwargs, "--env-kwargs")}
     chosen = to_dict(arguments.settings)  # type: ignore[attr-defined]
     return from_dict({**values, section(arguments.algo): chosen}, where="the command line")
 

@@ -7,9 +7,11 @@ goes wrong while making it becomes one paragraph that says what to do. Gymnasium
 
 import copy
 import importlib
+import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -23,6 +25,8 @@ from mbpo.errors import UnsupportedEnvironment, did_you_mean, in_short
 AnyEnv: TypeAlias = gymnasium.Env[Any, Any]
 
 register_mazes()
+if (TRUNCATED := "mbpo/HumanoidTruncatedObs-v4") not in registration.registry:
+    gymnasium.register(TRUNCATED, "mbpo.envs.mujoco_truncated:HumanoidTruncatedObs", max_episode_steps=1000)
 
 MUJOCO_MODULES = ("mujoco", "imageio", "glfw", "packaging")
 """What Gymnasium's MuJoCo tasks import; all of them come with our `mujoco` extra."""
@@ -40,7 +44,7 @@ class EnvSource:
     """`() -> env`: a fresh environment of the same kind, sharing nothing with the training one."""
 
     @classmethod
-    def of(cls, env: str | AnyEnv | Callable[[], AnyEnv]) -> "EnvSource":
+    def of(cls, env: str | AnyEnv | Callable[[], AnyEnv], env_kwargs: Mapping[str, Any] | None = None) -> "EnvSource":
         """The source of environments that `env` stands for.
 
         Args:
@@ -51,6 +55,7 @@ class EnvSource:
                 given. (MuJoCo tasks are made again from their arguments instead: if you changed
                 one since it was made, pass a function.) A function is tried once, to learn the
                 environment's name.
+            env_kwargs: Arguments of a registered environment; of the others, their maker decides.
 
         Raises:
             UnsupportedEnvironment: The id is unknown, its module cannot be imported, the
@@ -58,7 +63,8 @@ class EnvSource:
         """
         if isinstance(env, str):
             env_id = _registered_id(env)
-            return cls(env_id, lambda: _make_id(env_id), lambda: _make_id(env_id))
+            make = partial(_make_id, env_id, dict(env_kwargs or {}))
+            return cls(env_id, make, make)
         if isinstance(env, gymnasium.Env):
             name = env_name(env)
             return cls(name, lambda: env, _copier(env, name))
@@ -85,11 +91,29 @@ def set_env_step(env: AnyEnv, env_step: int) -> None:
         method(env_step)
 
 
-def _make_id(env_id: str) -> AnyEnv:
+def _make_id(env_id: str, kwargs: dict[str, Any]) -> AnyEnv:
     try:
-        return gymnasium.make(env_id)
+        return gymnasium.make(env_id, **kwargs)
     except Exception as error:
-        raise UnsupportedEnvironment(_why_not_made(env_id, error)) from error
+        unknown = _unknown_arguments(env_id, kwargs) if kwargs else ""
+        raise UnsupportedEnvironment(unknown or _why_not_made(env_id, error)) from error
+
+
+def _unknown_arguments(env_id: str, kwargs: dict[str, Any]) -> str:
+    """What is wrong with the arguments given, where it is their names; empty if it is not."""
+    maker = registration.registry[env_id].entry_point
+    try:
+        found = inspect.signature(registration.load_env_creator(maker) if isinstance(maker, str) else maker)  # type: ignore[arg-type]
+    except Exception:  # Its module cannot be imported, say, which is told elsewhere.
+        return ""
+    known = [name for name, parameter in found.parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    wrong = [name for name in kwargs if name not in known]
+    if not wrong:
+        return ""
+    return (
+        f"{env_id} could not be made with {', '.join(f'{name}={kwargs[name]!r}' for name in wrong)} (env_kwargs)."
+        f"{did_you_mean(wrong[0], known)} Its arguments are: {', '.join(known)}."
+    )
 
 
 def _call(make: Callable[[], AnyEnv]) -> AnyEnv:

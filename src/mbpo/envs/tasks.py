@@ -80,6 +80,7 @@ TASKS: Mapping[str, Task] = {
     "Ant-v4": _walking(endings.ant_ends, 27, 111, healthy_z_range=(0.2, 1.0)),
     "Ant-v5": _walking(endings.ant_ends, 27, 105, healthy_z_range=(0.2, 1.0)),
     "Humanoid-v4": _walking(endings.humanoid_ends, 376, healthy_z_range=(1.0, 2.0)),
+    "mbpo/HumanoidTruncatedObs-v4": _walking(endings.humanoid_ends, 45, healthy_z_range=(1.0, 2.0)),
     "Humanoid-v5": _walking(endings.humanoid_ends, 45, 348, healthy_z_range=(1.0, 2.0)),
     "HalfCheetah-v4": _mujoco(endings.never_terminates, 17, **_MOVES_ON),
     "HalfCheetah-v5": _mujoco(endings.never_terminates, 17, **_MOVES_ON),
@@ -93,17 +94,21 @@ TASKS: Mapping[str, Task] = {
 """The rules by registered id, version included."""
 
 
+OWN = ("gymnasium.envs.", "mbpo.envs.")
+"""Where the environments come from that `TASKS` speaks of, whatever else is registered under such an id."""
+
+
 def termination_fn_for(env: gymnasium.Env[Any, Any]) -> TerminationFn | None:
     """The task's own termination rule, or None where it is not known for certain.
 
-    Known means: the environment is Gymnasium's own under an id listed in `TASKS`, every argument
+    Known means: the environment is Gymnasium's own, or ours, under an id listed in `TASKS`, every argument
     that bears on the rule has the value the rule assumes, no argument is foreign, the
     observation has the size expected, and no wrapper changes observations or endings.
     """
     innermost = env.unwrapped
     spec = innermost.spec
     task = TASKS.get(spec.id) if spec is not None else None
-    if spec is None or task is None or not type(innermost).__module__.startswith("gymnasium.envs."):
+    if spec is None or task is None or not type(innermost).__module__.startswith(OWN):
         return None
     for name, value in spec.kwargs.items():
         if name in task.rule:

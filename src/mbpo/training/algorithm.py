@@ -10,40 +10,37 @@ The same object is behind the command line, so both do the same things.
 """
 
 import abc
-from collections.abc import Callable
+import math
+import time
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mbpo.agents.base import Agent
 from mbpo.envs.given import resolve_reward
-from mbpo.envs.make import EnvSource
 from mbpo.envs.spec import read_obs_batch, shape_action_batch
 from mbpo.envs.tasks import resolve_termination
 from mbpo.errors import ConfigError
+from mbpo.training.binding import EnvLike, bind
 from mbpo.training.checkpoint import read_checkpoint
 from mbpo.training.compilation import enable_compilation_cache
-from mbpo.training.config import Algo, RunConfig, merge, place, section
+from mbpo.training.config import Algo, RunConfig, place, section
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.folder_lock import FolderLock
 from mbpo.training.logbook import Logbook, Record, read_records
 from mbpo.training.loop import Callback, Progress, Run
 from mbpo.training.memory import check_memory
-from mbpo.training.presets import preset
 from mbpo.training.restore import UnfinishedEpisode, check_same_spec, restore_run, resume_episode
 from mbpo.training.run_folder import check_modules, check_unused, read_description, write_description
 from mbpo.training.seeding import Stream, stream_key
 from mbpo.training.signals import stop_on_signals
 from mbpo.training.spaces import spec_for
+from mbpo.training.status import Heartbeat
 from mbpo.types import RewardFn, TerminationFn
-
-EnvLike = str | gymnasium.Env[Any, Any] | Callable[[], gymnasium.Env[Any, Any]]
-"""A Gymnasium id, an environment, or a function that makes one."""
 
 
 class Algorithm(abc.ABC):
@@ -82,7 +79,7 @@ class Algorithm(abc.ABC):
             reward_fn: The task's reward `(obs, action, next_obs) -> reward`, on batches of JAX
                 arrays, to imagine with; default is to learn it.
             **settings: Any setting by name, nested ones as dicts: `utd_ratio=10`,
-                `sac={"gamma": 0.98}`, `eval_freq=500`.
+                `sac={"gamma": 0.98}`, `eval_freq=500`, `env_kwargs={"reset_noise_scale": 0.1}`.
 
         Raises:
             UnsupportedEnvironment: The environment cannot be made or learned in.
@@ -90,12 +87,9 @@ class Algorithm(abc.ABC):
             RunFolderError: `out` already holds a run.
         """
         enable_compilation_cache()
-        self._source = EnvSource.of(env)
         self._env_by_id = isinstance(env, str)
-        env_id = env if isinstance(env, str) else self._source.name
-        base = preset(env_id, self.algo) if config is None else config
         placed = place(settings, seed, section(self.algo)) | ({} if reward_fn is None else {"reward": "given"})
-        self.config = merge(base, {**placed, "env_id": env_id}, where="the settings given")
+        self._source, self.config = bind(env, self.algo, config, placed)
         if self.config.algo != self.algo:
             raise ConfigError(f"These are settings of a run of {self.config.algo}, not of {self.algo}.")
         self._folder = None if out is None else Path(out)
@@ -161,13 +155,22 @@ class Algorithm(abc.ABC):
         """Every record so far, as in `metrics.jsonl`."""
         return self._run.logbook.records
 
-    def learn(self, steps: int, *, callback: Callback | None = None, progress: Progress | None = None) -> Self:
+    def learn(
+        self,
+        steps: int,
+        *,
+        callback: Callback | None = None,
+        progress: Progress | None = None,
+        max_seconds: float = math.inf,
+    ) -> Self:
         """Train for `steps` more real environment steps.
 
         Args:
             callback: Sees every record (a dict with `env_step` and the newest metrics);
                 returning False stops training.
             progress: Called after every environment step with the run, for a display.
+            max_seconds: Wall-clock time after which training stops, saved if there is a folder; what
+                is left can be learned later, here or from the folder, and comes out the same.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM (a `KeyboardInterrupt`); the agent is whole, and saved
@@ -176,9 +179,12 @@ class Algorithm(abc.ABC):
         """
         if not isinstance(steps, int) or steps < 1:
             raise ConfigError(f"learn() takes a number of environment steps of at least 1, and got {steps!r}.")
+        deadline, until = time.monotonic() + max_seconds, self._run.env_step + steps
         with stop_on_signals() as stop:
             self._begin()
-            self._run.train(self._run.env_step + steps, stop=stop, callback=callback, progress=progress)
+            with Heartbeat(self._folder, until, self._run) as heart:
+                beating = heart.after(progress)
+                self._run.train(until, stop=stop, callback=callback, progress=beating, deadline=deadline)
         return self
 
     def evaluate(self, episodes: int = 100, *, seed: int | None = None) -> Evaluation:

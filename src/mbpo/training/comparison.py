@@ -27,7 +27,7 @@ from mbpo.training.runner import Job
 
 COMPARISON_FILE = "compare.json"
 LOCK_FILE = "compare.lock"
-SHARED = ("env_id", "termination")
+SHARED = ("env_id", "env_kwargs", "termination")
 """Settings in which all algorithms of a comparison agree."""
 
 
@@ -136,7 +136,7 @@ def check_trainable(entries: Mapping[str, Entry]) -> None:
     from mbpo.training.algorithms import ALGORITHMS
 
     for algo, entry in entries.items():
-        EnvSource.of(entry.config.env_id)
+        EnvSource.of(entry.config.env_id, entry.config.env_kwargs)
         try:
             ALGORITHMS[algo](entry.config.env_id, config=entry.config).close()
         except MBPOError as error:
@@ -246,7 +246,8 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     def flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, value in values.items():
-            found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+            nested = isinstance(value, dict) and name != "env_kwargs"
+            found |= flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
         return found
 
     return flat(_without_seed(config), "")

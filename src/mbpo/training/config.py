@@ -28,6 +28,8 @@ class RunConfig:
 
     env_id: str = "Pendulum-v1"
     """Gymnasium id, or `module:Env-v0` for an environment that importing `module` registers."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, as `gymnasium.make` takes them: part of the task, so part of the run."""
     algo: Algo = "mbpo"
     """The algorithm."""
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0

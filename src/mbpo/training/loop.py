@@ -4,6 +4,7 @@ The agent is known by its verbs only, and the environment by `Episodes`. What a 
 `n` is a function of its settings and of `n`, never of when it was stopped or resumed.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -73,8 +74,13 @@ class Run(Generic[State]):
         stop: StopRequest,
         callback: Callback | None = None,
         progress: Progress | None = None,
+        deadline: float = math.inf,
     ) -> None:
         """Run until `until` environment steps have been taken in all.
+
+        Args:
+            deadline: On the monotonic clock, in seconds; past it the run stops after the step
+                under way, saved, with nothing about it being different from one that goes on.
 
         Raises:
             Interrupted: A signal asked to stop; the state is whole, and saved if there is a folder.
@@ -103,7 +109,7 @@ class Run(Generic[State]):
             if stop.signal_name is not None and self.env_step < until:
                 self.save()
                 raise Interrupted(stop.signal_name)
-            if not keep_going:
+            if not keep_going or time.monotonic() >= deadline:
                 break
         self.save()
 

@@ -1,4 +1,4 @@
-"""A run folder: `config.json`, `metrics.jsonl`, `checkpoint/`, `tensorboard/`, `curve.png`."""
+"""A run folder: `config.json`, `metrics.jsonl`, `status.json`, `checkpoint/`, `tensorboard/`, `curve.png`."""
 
 import contextlib
 import dataclasses

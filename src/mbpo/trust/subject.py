@@ -117,7 +117,7 @@ def read_subject(folder: Path) -> Subject:
     subject = Subject(
         config=config,
         env_step=algorithm.env_step,
-        source=EnvSource.of(config.env_id),
+        source=EnvSource.of(config.env_id, config.env_kwargs),
         spec=agent.spec,
         ensemble=state.model.ensemble,
         model_config=agent.config.model,

@@ -54,6 +54,7 @@ class Chart:
     how: str
     marks: list[Mark] = field(default_factory=list)
     log_y: bool = False
+    x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
     value_label: str = ""
     """What the coloured points' values are."""
@@ -88,6 +89,8 @@ def chart_png(chart: Chart) -> Figure:
     axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
     if chart.log_y:
         axes.set_yscale("log")
+    if chart.x_range is not None:
+        axes.set_xlim(*chart.x_range)
     if chart.y_range is not None:
         axes.set_ylim(*chart.y_range)
     axes.grid(alpha=0.25)
@@ -128,6 +131,8 @@ def chart_html(chart: Chart) -> dict[str, Any]:
         layout["yaxis"] |= {"type": "log"} | (
             {"dtick": 1} if heights.size and heights.max() > 100 * heights.min() else {}
         )
+    if chart.x_range is not None:
+        layout["xaxis"]["range"] = list(chart.x_range)
     if chart.y_range is not None:
         layout["yaxis"]["range"] = list(chart.y_range)
     # Marks are shapes, which have no legend of their own: an empty line stands in.

@@ -1,0 +1,58 @@
+"""Steps to reach a level: where a learning curve first gets there, by straight lines between what was measured."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+DIGITS = 2
+"""Significant digits of the levels that are chosen for the user."""
+SHARES = (0.25, 0.5, 0.75, 0.9)
+
+
+def first_reach(steps: np.ndarray, returns: np.ndarray, level: float) -> tuple[float, bool] | None:
+    """Where a curve first reaches a level.
+
+    Args:
+        steps: `[step]`, ascending.
+        returns: `[step]`.
+
+    Returns:
+        The steps, interpolated linearly, and whether that is exact: at a curve's first point it is only an
+        upper end. None if the level is never reached.
+    """
+    there = np.flatnonzero(np.asarray(returns) >= level)
+    if not there.size:
+        return None
+    index = int(there[0])
+    if index == 0:
+        return float(steps[0]), False
+    before, after = float(returns[index - 1]), float(returns[index])
+    share = (level - before) / (after - before)
+    return float(steps[index - 1] + share * (steps[index] - steps[index - 1])), True
+
+
+def show_reach(found: tuple[float, bool] | None) -> str:
+    """`12,300`, `≤ 25,000` where it was reached before the first point, `-` where it was not."""
+    if found is None:
+        return "-"
+    return f"{found[0]:,.0f}" if found[1] else f"≤ {found[0]:,.0f}"
+
+
+def default_levels(tops: Iterable[float]) -> list[float]:
+    """Levels at some shares of the way to the highest of the curves, rounded.
+
+    Args:
+        tops: Each curve's highest return. Where all are below 0 there is no 0 to start from, and the levels
+            are that many times as far down instead.
+    """
+    top = max(tops)
+    shares = SHARES if top > 0 else tuple(1 / share for share in SHARES)
+    return list(dict.fromkeys(_rounded(share * top) for share in shares))
+
+
+def _rounded(value: float) -> float:
+    if value == 0:
+        return 0.0
+    places = DIGITS - 1 - math.floor(math.log10(abs(value)))
+    return round(value, places)
