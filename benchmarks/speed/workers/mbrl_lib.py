@@ -7,16 +7,15 @@ double precision. Normaliser, iterators and buffers are those that its own train
 from typing import Any
 
 import gymnasium
-import numpy as np
-import torch
-from omegaconf import OmegaConf
-from worker import Measure, serve, transitions
-
 import mbrl.models
 import mbrl.planning
 import mbrl.third_party.pytorch_sac_pranz24 as pranz24
 import mbrl.util
+import numpy as np
+import torch
 from mbrl.util.common import get_basic_buffer_iterators
+from omegaconf import OmegaConf
+from worker import Measure, serve, transitions
 
 
 class Shape(gymnasium.Env):

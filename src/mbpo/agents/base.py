@@ -6,7 +6,8 @@ stopped, saved and repeated, and the one loop in `training.loop` drives every al
 """
 
 import abc
-from typing import Any, Generic, TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Array, Float, Key
@@ -32,6 +33,8 @@ class Agent(abc.ABC, Generic[State]):
     """
 
     spec: Spec | TabularSpec
+    parts: ClassVar[Mapping[str, str]] = {}
+    """Methods that a verb calls and that a profile tells apart, with the section each counts as."""
 
     @abc.abstractmethod
     def init(self, key: Key[Array, ""]) -> State:

@@ -20,6 +20,7 @@ unless a `reward_fn` is given, as the paper's was. Line 7 may add a terminal val
 from collections.abc import Callable
 from dataclasses import field
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -143,6 +144,7 @@ class PETSAgent(Agent[PETSState]):
     """PETS for one environment's shape, settings, termination rule and perhaps reward."""
 
     spec: Spec
+    parts = MappingProxyType({"_fit": "fit"})
 
     def __init__(
         self,

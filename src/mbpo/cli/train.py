@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -15,9 +15,12 @@ from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.cli.arguments import parse
 from mbpo.cli.display import open_display
-from mbpo.errors import ConfigError, MBPOError
+from mbpo.errors import ConfigError, MBPOError, TrainingError
 from mbpo.training.config import ALGOS, RunConfig, section
 from mbpo.training.presets import preset
+
+if TYPE_CHECKING:
+    from mbpo.training.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class TrainArguments:
     """Go on with the run in this folder; its settings are kept, only --steps may be given too."""
     final_episodes: int = 100
     """Episodes to report the trained policy on; 0 for none."""
+    profile: bool = False
+    """Show at the end, and write to profile.json, where the time went: every part is then waited for."""
 
 
 @dataclass(frozen=True)
@@ -103,19 +108,19 @@ def main(argv: list[str]) -> int:
 
     folder = arguments.out or _unused_folder(config)
     with contextlib.closing(ALGORITHMS[algo](config.env_id, config=config, out=folder)) as agent:
-        return _train(agent, config.steps, folder, arguments.final_episodes)
+        return _train(agent, config.steps, folder, arguments)
 
 
 def _resume(arguments: TrainArguments, argv: list[str]) -> int:
     options = {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}
-    given = options - {"--resume", "--steps", "--final-episodes"}
+    given = options - {"--resume", "--steps", "--final-episodes", "--profile", "--no-profile"}
     unnamed = dataclasses.replace(_defaults(preset("Pendulum-v1")), env_id="")
     if parse(MBPOArguments, argv, prog="mbpo train", default=unnamed).env_id:
         given.add("ENV_ID")
     if given:
         raise ConfigError(
             f"--resume goes on with the run's own settings, so {', '.join(sorted(given))} cannot be given with it; "
-            "only --steps (in all) and --final-episodes can."
+            "only --steps (in all), --final-episodes and --profile can."
         )
     from mbpo.training.algorithms import load
 
@@ -127,15 +132,18 @@ def _resume(arguments: TrainArguments, argv: list[str]) -> int:
                 f"The run in {arguments.resume} has already taken {agent.env_step} of {until} steps; to train on, "
                 f"give the number of steps in all: mbpo train --resume {arguments.resume} --steps {2 * agent.env_step}"
             )
-        return _train(agent, until, arguments.resume, arguments.final_episodes)
+        return _train(agent, until, arguments.resume, arguments)
 
 
-def _train(agent, until: int, folder: Path, final_episodes: int) -> int:  # type: ignore[no-untyped-def]
+def _train(agent, until: int, folder: Path, arguments: TrainArguments) -> int:  # type: ignore[no-untyped-def]
+    from mbpo.training.profile import Profile
     from mbpo.viz.curves import plot_curves
+
+    first_step, profile = agent.env_step, Profile() if arguments.profile else None
 
     try:
         with open_display(agent, until, folder) as display:
-            agent.learn(until - agent.env_step, callback=display.record, progress=display.step)
+            agent.learn(until - agent.env_step, callback=display.record, progress=display.step, profile=profile)
     except KeyboardInterrupt as stop:
         print(f"\nStopped by {stop or 'Ctrl-C'} at step {agent.env_step}. {_how_to_go_on(folder)}")
         return 130
@@ -143,13 +151,26 @@ def _train(agent, until: int, folder: Path, final_episodes: int) -> int:  # type
         raise type(error)(f"{error} {_how_to_go_on(folder)}") from error
     print(f"results  {folder}/  (config.json, metrics.jsonl, checkpoint/, curve.png)")
     plot_curves([folder], folder / "curve.png")
-    if final_episodes:
-        result = agent.evaluate(final_episodes)
+    if profile is not None:
+        _show_profile(profile, folder, first_step, agent.env_step)
+    if episodes := arguments.final_episodes:
+        result = agent.evaluate(episodes)
         print(
-            f"policy   mean return {result.mean:.1f} ± {result.standard_error:.1f} (standard error, {final_episodes} "
+            f"policy   mean return {result.mean:.1f} ± {result.standard_error:.1f} (standard error, {episodes} "
             f"episodes) after {agent.env_step} environment steps"
         )
     return 0
+
+
+def _show_profile(profile: "Profile", folder: Path, first_step: int, env_step: int) -> None:
+    from mbpo.training.profile import profile_table, write_profile
+
+    print(f"profile  steps {first_step} to {env_step}, also in {folder}/profile.json")
+    print(profile_table(profile, env_step - first_step))
+    try:
+        write_profile(folder, profile, first_step, env_step)
+    except OSError as error:
+        raise TrainingError(f"Could not write profile.json to {folder}: {error.strerror or error}.") from error
 
 
 def _how_to_go_on(folder: Path) -> str:

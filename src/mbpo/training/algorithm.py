@@ -33,6 +33,7 @@ from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.logbook import Logbook, Record, read_records
 from mbpo.training.loop import Callback, Progress, Run
 from mbpo.training.presets import preset
+from mbpo.training.profile import REST, Profile
 from mbpo.training.restore import UnfinishedEpisode, check_same_spec, restore_run, resume_episode
 from mbpo.training.run_folder import check_unused, read_description, write_description
 from mbpo.training.seeding import Stream, stream_key
@@ -147,13 +148,21 @@ class Algorithm(abc.ABC):
         """Every record so far, as in `metrics.jsonl`."""
         return self._run.logbook.records
 
-    def learn(self, steps: int, *, callback: Callback | None = None, progress: Progress | None = None) -> Self:
+    def learn(
+        self,
+        steps: int,
+        *,
+        callback: Callback | None = None,
+        progress: Progress | None = None,
+        profile: Profile | None = None,
+    ) -> Self:
         """Train for `steps` more real environment steps.
 
         Args:
             callback: Sees every record (a dict with `env_step` and the newest metrics);
                 returning False stops training.
             progress: Called after every environment step with the run, for a display.
+            profile: Told where the time goes, from now on; every section then waits for its arrays.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM (a `KeyboardInterrupt`); the agent is whole, and saved
@@ -164,7 +173,11 @@ class Algorithm(abc.ABC):
             raise ConfigError(f"learn() takes a number of environment steps of at least 1, and got {steps!r}.")
         with stop_on_signals() as stop:
             self._begin()
-            self._run.train(self._run.env_step + steps, stop=stop, callback=callback, progress=progress)
+            if profile is not None:
+                profile.watch(self._run.agent)
+                self._run.profile = profile
+            until = self._run.env_step + steps
+            self._run.profile.time(REST, self._run.train, until, stop=stop, callback=callback, progress=progress)
         return self
 
     def evaluate(self, episodes: int = 100, *, seed: int | None = None) -> Evaluation:

@@ -20,6 +20,7 @@ from mbpo.training.checkpoint import write_checkpoint
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.logbook import Logbook, Record
+from mbpo.training.profile import NO_PROFILE, NoProfile
 from mbpo.training.seeding import Stream, step_keys, stream_key
 from mbpo.training.serialize import nonfinite_names, to_tensors
 from mbpo.training.signals import Interrupted, StopRequest
@@ -58,6 +59,8 @@ class Run(Generic[State]):
     checkpoint_time: float = 0.0
     checkpoint_step: int = 0
     mismatch_reported: bool = False
+    profile: NoProfile = NO_PROFILE
+    """Times each section below, if asked to."""
 
     def train(
         self,
@@ -76,21 +79,22 @@ class Run(Generic[State]):
         run_key = stream_key(self.seed, Stream.STEP)
         started = time.monotonic() - self.wall_time
         if not self.episodes.obs.size:  # The last one was dropped.
-            self.episodes.start(self.episodes.log.index, self.env_step)
+            self.profile.time("env", self.episodes.start, self.episodes.log.index, self.env_step)
         while self.env_step < until:
             try:
                 over = self._step(run_key)
                 self.wall_time = time.monotonic() - started
-                keep_going = self._report(over, last=self.env_step == until, callback=callback)
+                last = self.env_step == until
+                keep_going = self.profile.time("log", self._report, over, last=last, callback=callback)
                 if over:
-                    self.episodes.start(self.episodes.log.index + 1, self.env_step)
+                    self.profile.time("env", self.episodes.start, self.episodes.log.index + 1, self.env_step)
             except EnvironmentFault:
                 # The environment failed, not the learner: what was learned so far is good.
                 self.episodes.drop()
                 self.save()
                 raise
             if progress is not None:
-                progress(self)
+                self.profile.time("display", progress, self)
             self._checkpoint_if_due(over)
             if stop.signal_name is not None and self.env_step < until:
                 self.save()
@@ -102,13 +106,14 @@ class Run(Generic[State]):
     def _step(self, run_key: Any) -> bool:
         """One lap: learn a model if due, act, step the real environment, improve."""
         learn_key, act_key, improve_key = step_keys(run_key, self.env_step)
-        self.state, metrics = self.agent.learn_model(self.state, self.env_step, learn_key)
+        timed = self.profile.time
+        self.state, metrics = timed("model", self.agent.learn_model, self.state, self.env_step, learn_key)
         self.latest.update(metrics)
-        action, self.state = self.agent.act(self.state, self.episodes.obs, self.env_step, act_key)
+        action, self.state = timed("act", self.agent.act, self.state, self.episodes.obs, self.env_step, act_key)
         if not np.isfinite(action).all():
             raise self._diverged()
-        transition, over = self.episodes.step(action)
-        self.state, metrics = self.agent.improve(self.state, transition, self.env_step, improve_key)
+        transition, over = timed("env", self.episodes.step, action)
+        self.state, metrics = timed("improve", self.agent.improve, self.state, transition, self.env_step, improve_key)
         self.latest.update(metrics)
         self.env_step += 1
         return over
@@ -127,7 +132,7 @@ class Run(Generic[State]):
         record.update(self._latest_floats())
         self._warn_of_mismatch()
         if evaluate:
-            evaluation = self.evaluate(self.eval_episodes)
+            evaluation = self.profile.time("evaluate", self.evaluate, self.eval_episodes)
             record["eval_return_mean"] = evaluation.mean
             record["eval_return_std"] = evaluation.std
             record["eval_length_mean"] = float(evaluation.lengths.mean())
@@ -179,7 +184,7 @@ class Run(Generic[State]):
         if self.folder is None or (self.env_step and self.env_step == self.checkpoint_step):
             return
         started = time.monotonic()
-        self.save_to(self.folder)
+        self.profile.time("checkpoint", self.save_to, self.folder)
         self.checkpoint_time += time.monotonic() - started
         self.checkpoint_step = self.env_step
 
