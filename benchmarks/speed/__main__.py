@@ -18,14 +18,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed import model, sac
-from benchmarks.speed.harness import Options, Workload, summarise, take_turns
+from benchmarks.speed import hopper, model, pendulum, profiles, rows, sac, start
+from benchmarks.speed.harness import Options, WorkerFailed, Workload, summarise, take_turns
 from mbpo.training.run_folder import commit, versions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "speed"
 QUICK = ROOT / "runs" / "speed-quick"
-WORKLOADS = {**sac.WORKLOADS, **model.WORKLOADS}
+COMPARISONS = {**sac.WORKLOADS, **model.WORKLOADS}
+RUNS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "pendulum": (pendulum, (1, 2)),
+    "hopper": (hopper, (1, 2)),
+    "rows": (rows, (1,)),
+    "start": (start, (2,)),
+    "profiles": (profiles, (2,)),
+}
+"""Modules with a `measure` of their own, and the numbers of threads."""
+WORKLOADS = (*COMPARISONS, *RUNS)
 
 
 def about(command: str) -> dict[str, Any]:
@@ -64,6 +73,26 @@ def compare(name: str, workload: Workload, options: Options, folder: Path, comma
         saved["flops_per_unit"] = workload.flops_per_unit
         write(path, saved)
         show(workload, threads, summary)
+
+
+def measure_run(name: str, options: Options, folder: Path, command: str, resume: bool) -> None:
+    """As `compare`, for a workload that measures in its own way."""
+    module, wanted = RUNS[name]
+    path = folder / f"{name}.json"
+    saved = json.loads(path.read_text()) if path.exists() else {"threads": {}}
+    for threads in (count for count in wanted if count in options.threads):
+        found = saved["threads"].get(str(threads))
+        if resume and found is not None and found["about"]["commit"] == commit():
+            continue
+        print(f"{module.__doc__.splitlines()[0]} {threads} thread(s)", flush=True)
+        try:
+            measured = module.measure(threads, options)
+        except WorkerFailed as failure:
+            print(f"  could not run: {failure}", flush=True)
+            continue
+        saved["threads"][str(threads)] = {"about": about(command), **measured}
+        write(path, saved)
+        print("\n".join(f"  {line}" for line in module.lines(measured)), flush=True)
 
 
 def show(workload: Workload, threads: int, summary: dict[str, Any]) -> None:
@@ -110,12 +139,16 @@ def main() -> int:
         turn_seconds=0.3 if known.quick else known.turn_seconds,
         threads=(known.threads,) if known.threads else (1, 2),
         peers=not known.no_peers,
+        quick=known.quick,
         pip_options=tuple(known.pip_option),
     )
     folder = QUICK if known.quick or known.no_peers else RESULTS
     command = " ".join(["python -m benchmarks.speed", *sys.argv[1:]])
     for name in chosen:
-        compare(name, WORKLOADS[name](), options, folder, command, known.resume)
+        if name in COMPARISONS:
+            compare(name, COMPARISONS[name](), options, folder, command, known.resume)
+        else:
+            measure_run(name, options, folder, command, known.resume)
     return 0
 
 

@@ -63,6 +63,7 @@ class Options:
     turn_seconds: float = 2.0
     threads: tuple[int, ...] = (1, 2)
     peers: bool = True
+    quick: bool = False
     pip_options: tuple[str, ...] = ()
 
 
