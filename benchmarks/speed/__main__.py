@@ -25,6 +25,8 @@ from mbpo.training.run_folder import commit, versions
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "speed"
 QUICK = ROOT / "runs" / "speed-quick"
+DISTURBED = 0.03
+"""From here on a measurement says that the machine had other work."""
 COMPARISONS = {**sac.WORKLOADS, **model.WORKLOADS}
 RUNS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "pendulum": (pendulum, (1, 2)),
@@ -33,7 +35,7 @@ RUNS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "start": (start, (2,)),
     "profiles": (profiles, (2,)),
 }
-"""Modules with a `measure` of their own, and the numbers of threads."""
+"""Modules with a `measure` of their own, and the numbers of threads unless one is asked for."""
 WORKLOADS = (*COMPARISONS, *RUNS)
 
 
@@ -80,7 +82,7 @@ def measure_run(name: str, options: Options, folder: Path, command: str, resume:
     module, wanted = RUNS[name]
     path = folder / f"{name}.json"
     saved = json.loads(path.read_text()) if path.exists() else {"threads": {}}
-    for threads in (count for count in wanted if count in options.threads):
+    for threads in wanted if len(options.threads) > 1 else options.threads:
         found = saved["threads"].get(str(threads))
         if resume and found is not None and found["about"]["commit"] == commit():
             continue
@@ -98,7 +100,10 @@ def measure_run(name: str, options: Options, folder: Path, command: str, resume:
 def show(workload: Workload, threads: int, summary: dict[str, Any]) -> None:
     """A line for each side."""
     peak = summary["peak_gflops"]
-    print(f"{workload.title}, {threads} thread(s); peak {peak['median']:.1f} GFLOP/s", flush=True)
+    line = f"{workload.title}, {threads} thread(s); peak {peak['median']:.1f} GFLOP/s"
+    if summary["others_share"] > DISTURBED:
+        line += f"; DISTURBED: other processes took {100 * summary['others_share']:.0f} % of these cores"
+    print(line, flush=True)
     for name, found in summary["sides"].items():
         if "failure" in found:
             print(f"  {name:18} could not run: {found['failure']}")

@@ -164,11 +164,36 @@ def take_turns(workload: Workload, threads: int, options: Options) -> dict[str, 
         for repeat in range(options.repeats):
             for name in running[:: -1 if repeat % 2 else 1]:
                 time.sleep(REST)
-                turns[name].append(workers[name].measure(calls[name]))
+                turns[name].append(turn(workers[name], calls[name], cores(threads)))
     finally:
         for worker in workers.values():
             worker.close()
     return {"threads": threads, "cores": cores(threads), "sides": described, "turns": turns}
+
+
+def turn(worker: Worker, calls: int, pinned: list[int]) -> dict[str, Any]:
+    """One measurement, with the share of the cores that other processes took meanwhile."""
+    busy, started = busy_seconds(pinned), time.perf_counter()
+    found = worker.measure(calls)
+    available = (time.perf_counter() - started) * max(len(pinned), 1)
+    others = busy_seconds(pinned) - busy - found["cpu_seconds"]
+    return {**found, "others_share": round(max(0.0, others / available), 3)}
+
+
+def busy_seconds(pinned: list[int]) -> float:
+    """Seconds that these cores have not been idle, since the machine started; 0 where nobody counts."""
+    try:
+        lines = Path("/proc/stat").read_text().splitlines()
+    except OSError:
+        return 0.0
+    names = {f"cpu{core}" for core in pinned}
+    ticks = 0
+    for line in lines:
+        name, *counts = line.split()
+        if name in names:
+            numbers = [int(count) for count in counts[:8]]
+            ticks += sum(numbers) - numbers[3] - numbers[4]  # Less idle and waiting for input or output.
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _calls_in(worker: Worker, seconds: float) -> int:
@@ -207,4 +232,5 @@ def summarise(workload: Workload, measured: dict[str, Any]) -> dict[str, Any]:
             pairs = zip(of[ours], of[side.name], strict=True)
             found["ours_against_it"] = spread([mine / theirs for mine, theirs in pairs])
         summary[side.name] = found
-    return {"peak_gflops": spread([rate / 1e9 for rate in of[GEMM.name]]), "sides": summary}
+    disturbed = statistics.fmean(entry["others_share"] for found in turns.values() for entry in found)
+    return {"peak_gflops": spread([rate / 1e9 for rate in of[GEMM.name]]), "others_share": disturbed, "sides": summary}
