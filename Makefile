@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: train test lint clean help
+.PHONY: train test lint bench clean help
 
 VENV ?= .venv
 PYTHON ?=
@@ -26,6 +26,9 @@ lint: $(VENV)/.installed-dev  ## Style, import rules and types only
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/mypy
+
+bench: $(VENV)/.installed-dev  ## Speed beside its peers: make bench ARGS="sac rollouts --quick"
+	@$(VENV)/bin/python -m benchmarks.speed $(ARGS)
 
 clean:  ## Remove .venv, caches and build output; runs/ stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache MUJOCO_LOG.TXT

@@ -18,19 +18,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peers.environment import peer_python
 
 from mbpo.training.run_folder import commit
 from mbpo.training.seeding import Stream, episode_seed
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "results" / "sac_against_sb3"
-PEER_ENVIRONMENT = HERE.parent / "runs" / "peers" / "sb3"
-PEER_PACKAGES = ("stable-baselines3==2.9.2", "torch==2.13.0")
 SIDES = ("mbpo", "sb3")
 ENV_ID, STEPS, EPISODES = "Pendulum-v1", 5000, 100
 SPEED_STEPS, SPEED_REPEATS = 1500, 3
@@ -73,19 +71,6 @@ def job(seed: int, steps: int, settings: dict[str, Any], evaluation_seeds: list[
         "clock_from": settings["random_steps"] + 100,
         "clock_to": steps - 1,
     }
-
-
-def peer_python(pip_options: list[str]) -> Path:
-    """The Python of the peer's own environment, made if need be."""
-    python = PEER_ENVIRONMENT / "bin" / "python"
-    ready = PEER_ENVIRONMENT / ".installed"
-    wanted = " ".join(PEER_PACKAGES)
-    if not ready.exists() or ready.read_text() != wanted:
-        venv.create(PEER_ENVIRONMENT, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, *pip_options, *PEER_PACKAGES], check=True)
-        ready.write_text(wanted)
-    return python
 
 
 def run(side: str, python: Path, work: dict[str, Any], out: Path, core: int) -> None:
@@ -189,7 +174,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--pip-option", action="append", default=[], help="handed to the peer's pip")
     known = parser.parse_args()
-    pythons = {"mbpo": Path(sys.executable), "sb3": peer_python(known.pip_option)}
+    pythons = {"mbpo": Path(sys.executable), "sb3": peer_python("sb3", known.pip_option)}
     (known.out / "raw").mkdir(parents=True, exist_ok=True)
     for turn, (name, work) in enumerate(jobs(known.seeds).items()):
         for side in SIDES[:: 1 if turn % 2 else -1]:

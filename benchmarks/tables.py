@@ -13,13 +13,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from speed.tables import TABLES as SPEED
 
 from mbpo.training.logbook import read_records
 from mbpo.viz.statistics import bootstrap_band, interquartile_mean
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/theory.md", *(f"docs/algorithms/{name}.md" for name in ("mbpo", "sac", "pets", "dyna_q")))
+ALGORITHMS = ("mbpo", "sac", "pets", "dyna_q")
+PAGES = ("README.md", "docs/theory.md", "docs/speed.md", *(f"docs/algorithms/{name}.md" for name in ALGORITHMS))
 
 
 def rows(path: Path) -> list[dict[str, float]]:
@@ -296,6 +298,7 @@ TABLES = {
     "gates_steps": gates_steps,
     "optimum": optimum,
     "wall_clock": wall_clock,
+    **SPEED,
 }
 
 

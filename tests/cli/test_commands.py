@@ -228,6 +228,20 @@ def test_a_run_that_is_finished_can_be_made_longer(tmp_path, capsys):
 # --- eval -------------------------------------------------------------------------------------
 
 
+def test_profile_of_a_resumed_run(tmp_path, capsys):
+    out = ["--out", str(tmp_path / "run"), "--final-episodes", "0"]
+    assert main(["train", *TINY, "--steps", "40", *out]) == 0
+    assert not (tmp_path / "run" / "profile.json").exists()
+    capsys.readouterr()
+    assert main(["train", "--resume", str(tmp_path / "run"), "--steps", "60", "--profile", *out[2:]]) == 0
+    printed = capsys.readouterr().out
+    saved = json.loads((tmp_path / "run" / "profile.json").read_text())
+    assert (saved["from_env_step"], saved["to_env_step"]) == (40, 60)
+    assert saved["sections"]["act"]["calls"] == 20
+    assert "profile  steps 40 to 60" in printed
+    assert all(f"\n{section} " in printed for section in saved["sections"])
+
+
 def test_eval_as_json(folder, capsys):
     assert main(["eval", str(folder), "--episodes", "4", "--json"]) == 0
     line = capsys.readouterr().out

@@ -6,6 +6,7 @@ stopped, saved and repeated, and the one loop in `training.loop` drives every al
 """
 
 import abc
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -34,6 +35,8 @@ class Agent(abc.ABC, Generic[State]):
     spec: Spec | TabularSpec
     grown: ClassVar[tuple[str, ...]] = ()
     """Paths, in the state, of the replay buffers that take exactly one row at every environment step."""
+    parts: ClassVar[Mapping[str, str]] = {}
+    """Methods that a verb calls and that a profile tells apart, with the section each counts as."""
 
     @abc.abstractmethod
     def init(self, key: Key[Array, ""]) -> State:

@@ -17,6 +17,7 @@ authors' code. Line 10 mixes a share `real_ratio` of D_env into every batch.
 """
 
 from functools import partial
+from types import MappingProxyType
 
 import equinox as eqx
 import jax
@@ -75,6 +76,7 @@ class MBPOAgent(Agent[MBPOState]):
 
     spec: Spec
     grown = ("real", "gate.behaviour")
+    parts = MappingProxyType({"_measure": "measure", "_fit": "fit", "_imagine": "rollout", "_imagine_gated": "rollout"})
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ unless a `reward_fn` is given, as the paper's was. Line 7 may add a terminal val
 from collections.abc import Callable
 from dataclasses import field
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -144,6 +145,7 @@ class PETSAgent(Agent[PETSState]):
 
     spec: Spec
     grown = ("real",)
+    parts = MappingProxyType({"_fit": "fit"})
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -20,12 +20,15 @@ from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.cli.arguments import parse, read_pairs, spell_pairs
 from mbpo.cli.display import open_display
 from mbpo.cli.duration import read_duration
-from mbpo.errors import ConfigError, MBPOError
+from mbpo.errors import ConfigError, MBPOError, TrainingError
 from mbpo.training.config import ALGOS, RunConfig, section
 from mbpo.training.presets import find_preset, preset
 
 TIME_IS_UP = 3
 """Exit status of a run that stopped because of --max-time."""
+
+if TYPE_CHECKING:
+    from mbpo.training.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class TrainArguments:
     is then 3."""
     final_episodes: int = 100
     """Episodes to report the trained policy on; 0 for none."""
+    profile: bool = False
+    """Show at the end, and write to profile.json, where the time went: every part is then waited for."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +135,12 @@ def main(argv: list[str]) -> int:
 
     folder = arguments.out or _unused_folder(config)
     with contextlib.closing(ALGORITHMS[algo](config.env_id, config=config, out=folder)) as agent:
-        return _train(agent, config.steps, folder, arguments.final_episodes, deadline)
+        return _train(agent, config.steps, folder, arguments, deadline)
 
 
 def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], RunConfig], deadline: float) -> int:
     options = {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}
-    given = options - {"--resume", "--steps", "--final-episodes", "--max-time"}
+    given = options - {"--resume", "--steps", "--final-episodes", "--max-time", "--profile", "--no-profile"}
     unnamed = dataclasses.replace(arguments, env_id="")
     env_id = parse(type(arguments), argv, prog="mbpo train", default=unnamed).env_id
     assert arguments.resume is not None
@@ -144,7 +149,8 @@ def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], Ru
     if given and not (env_id and _is_command_of(arguments.resume, base(env_id), argv)):
         raise ConfigError(
             f"--resume goes on with the run's own settings, so {', '.join(sorted(given))} cannot be given with it; "
-            "only --steps (in all), --max-time and --final-episodes can, or the whole command that began the run."
+            "only --steps (in all), --max-time, --final-episodes and --profile can, or the whole command that began "
+            "the run."
         )
     from mbpo.training.algorithms import load
 
@@ -155,7 +161,7 @@ def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], Ru
                 f"The run in {arguments.resume} has already taken {agent.env_step} of {until} steps; to train on, "
                 f"give the number of steps in all: mbpo train --resume {arguments.resume} --steps {2 * agent.env_step}"
             )
-        return _train(agent, until, arguments.resume, arguments.final_episodes, deadline)
+        return _train(agent, until, arguments.resume, arguments, deadline)
 
 
 def _is_command_of(folder: Path, start: RunConfig, argv: list[str]) -> bool:
@@ -168,13 +174,17 @@ def _is_command_of(folder: Path, start: RunConfig, argv: list[str]) -> bool:
     return same and arguments.out in (None, folder)
 
 
-def _train(agent, until: int, folder: Path, final_episodes: int, deadline: float) -> int:  # type: ignore[no-untyped-def]
+def _train(agent, until: int, folder: Path, arguments: TrainArguments, deadline: float) -> int:  # type: ignore[no-untyped-def]
+    from mbpo.training.profile import Profile
     from mbpo.viz.curves import plot_curves
+
+    first_step, profile = agent.env_step, Profile() if arguments.profile else None
 
     try:
         with open_display(agent, until, folder) as display:
             left = deadline - time.monotonic()
-            agent.learn(until - agent.env_step, callback=display.record, progress=display.step, max_seconds=left)
+            steps = until - agent.env_step
+            agent.learn(steps, callback=display.record, progress=display.step, max_seconds=left, profile=profile)
     except KeyboardInterrupt as stop:
         print(f"\nStopped by {stop or 'Ctrl-C'} at step {agent.env_step}. {_how_to_go_on(folder)}")
         return 130
@@ -185,13 +195,26 @@ def _train(agent, until: int, folder: Path, final_episodes: int, deadline: float
         return TIME_IS_UP
     print(f"results  {folder}/  (config.json, metrics.jsonl, checkpoint/, curve.png)")
     plot_curves([folder], folder / "curve.png")
-    if final_episodes:
-        result = agent.evaluate(final_episodes)
+    if profile is not None:
+        _show_profile(profile, folder, first_step, agent.env_step)
+    if episodes := arguments.final_episodes:
+        result = agent.evaluate(episodes)
         print(
-            f"policy   mean return {result.mean:.1f} ± {result.standard_error:.1f} (standard error, {final_episodes} "
+            f"policy   mean return {result.mean:.1f} ± {result.standard_error:.1f} (standard error, {episodes} "
             f"episodes) after {agent.env_step} environment steps"
         )
     return 0
+
+
+def _show_profile(profile: "Profile", folder: Path, first_step: int, env_step: int) -> None:
+    from mbpo.training.profile import profile_table, write_profile
+
+    print(f"profile  steps {first_step} to {env_step}, also in {folder}/profile.json")
+    print(profile_table(profile, env_step - first_step))
+    try:
+        write_profile(folder, profile, first_step, env_step)
+    except OSError as error:
+        raise TrainingError(f"Could not write profile.json to {folder}: {error.strerror or error}.") from error
 
 
 def _how_to_go_on(folder: Path) -> str:

@@ -34,6 +34,7 @@ from mbpo.training.folder_lock import FolderLock
 from mbpo.training.logbook import Logbook, Record, read_records
 from mbpo.training.loop import Callback, Progress, Run
 from mbpo.training.memory import check_memory
+from mbpo.training.profile import REST, Profile
 from mbpo.training.restore import UnfinishedEpisode, check_same_spec, restore_run, resume_episode
 from mbpo.training.run_folder import check_modules, check_unused, read_description, write_description
 from mbpo.training.seeding import Stream, stream_key
@@ -162,6 +163,7 @@ class Algorithm(abc.ABC):
         callback: Callback | None = None,
         progress: Progress | None = None,
         max_seconds: float = math.inf,
+        profile: Profile | None = None,
     ) -> Self:
         """Train for `steps` more real environment steps.
 
@@ -171,6 +173,7 @@ class Algorithm(abc.ABC):
             progress: Called after every environment step with the run, for a display.
             max_seconds: Wall-clock time after which training stops, saved if there is a folder; what
                 is left can be learned later, here or from the folder, and comes out the same.
+            profile: Told where the time goes, from now on; every section then waits for its arrays.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM (a `KeyboardInterrupt`); the agent is whole, and saved
@@ -182,9 +185,19 @@ class Algorithm(abc.ABC):
         deadline, until = time.monotonic() + max_seconds, self._run.env_step + steps
         with stop_on_signals() as stop:
             self._begin()
+            if profile is not None:
+                profile.watch(self._run.agent)
+                self._run.profile = profile
             with Heartbeat(self._folder, until, self._run) as heart:
-                beating = heart.after(progress)
-                self._run.train(until, stop=stop, callback=callback, progress=beating, deadline=deadline)
+                self._run.profile.time(
+                    REST,
+                    self._run.train,
+                    until,
+                    stop=stop,
+                    callback=callback,
+                    progress=heart.after(progress),
+                    deadline=deadline,
+                )
         return self
 
     def evaluate(self, episodes: int = 100, *, seed: int | None = None) -> Evaluation:

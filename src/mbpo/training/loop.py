@@ -22,6 +22,7 @@ from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.logbook import Logbook, Record
 from mbpo.training.manifest import Manifest
+from mbpo.training.profile import NO_PROFILE, NoProfile
 from mbpo.training.seeding import Stream, step_keys, stream_key
 from mbpo.training.serialize import nonfinite_names, split
 from mbpo.training.signals import Interrupted, StopRequest
@@ -66,6 +67,8 @@ class Run(Generic[State]):
     """Faults of the environment in a row, no episode ending well in between, that a fresh episode answers."""
     faults_in_a_row: int = 0
     mismatch_reported: bool = False
+    profile: NoProfile = NO_PROFILE
+    """Times each section below, if asked to."""
 
     def train(
         self,
@@ -94,7 +97,8 @@ class Run(Generic[State]):
                     self._start_episode(self.episodes.log.index)
                 over = self._step(run_key)
                 self.wall_time = time.monotonic() - started
-                keep_going = self._report(over, last=self.env_step == until, callback=callback)
+                last = self.env_step == until
+                keep_going = self.profile.time("log", self._report, over, last=last, callback=callback)
                 if over:
                     self.faults_in_a_row = 0
                     self._start_episode(self.episodes.log.index + 1)
@@ -104,7 +108,7 @@ class Run(Generic[State]):
                 self.save()
                 raise
             if progress is not None:
-                progress(self)
+                self.profile.time("display", progress, self)
             self._checkpoint_if_due(over)
             if stop.signal_name is not None and self.env_step < until:
                 self.save()
@@ -116,22 +120,24 @@ class Run(Generic[State]):
     def _step(self, run_key: Any) -> bool:
         """One lap: learn a model if due, act, step the real environment, improve."""
         learn_key, act_key, improve_key = step_keys(run_key, self.env_step)
-        self.state, metrics = self.agent.learn_model(self.state, self.env_step, learn_key)
+        timed = self.profile.time
+        self.state, metrics = timed("model", self.agent.learn_model, self.state, self.env_step, learn_key)
         self.latest.update(metrics)
         transition, over = self._act(act_key)
-        self.state, metrics = self.agent.improve(self.state, transition, self.env_step, improve_key)
+        self.state, metrics = timed("improve", self.agent.improve, self.state, transition, self.env_step, improve_key)
         self.latest.update(metrics)
         self.env_step += 1
         return over
 
     def _act(self, key: Any) -> tuple[Transition, bool]:
         """One step of the real environment; of a fresh episode, where one fails and may be tried again."""
+        timed = self.profile.time
         while True:
-            action, self.state = self.agent.act(self.state, self.episodes.obs, self.env_step, key)
+            action, self.state = timed("act", self.agent.act, self.state, self.episodes.obs, self.env_step, key)
             if not np.isfinite(action).all():
                 raise self._diverged()
             try:
-                return self.episodes.step(action)
+                return timed("env", self.episodes.step, action)
             except EnvironmentFault as fault:
                 self._give_up_or_warn(fault)
             self._start_episode(self.episodes.log.index)
@@ -139,7 +145,7 @@ class Run(Generic[State]):
     def _start_episode(self, index: int) -> None:
         while True:
             try:
-                return self.episodes.start(index, self.env_step)
+                return self.profile.time("env", self.episodes.start, index, self.env_step)
             except EnvironmentFault as fault:
                 self._give_up_or_warn(fault)
             index = self.episodes.log.index
@@ -171,7 +177,7 @@ class Run(Generic[State]):
         record.update(self._latest_floats())
         self._warn_of_mismatch()
         if evaluate:
-            evaluation = self.evaluate(self.eval_episodes)
+            evaluation = self.profile.time("evaluate", self.evaluate, self.eval_episodes)
             record["eval_return_mean"] = evaluation.mean
             record["eval_return_std"] = evaluation.std
             record["eval_length_mean"] = float(evaluation.lengths.mean())
@@ -229,7 +235,7 @@ class Run(Generic[State]):
         if self.folder is None or (self.env_step and self.env_step == self.checkpoint_step):
             return
         started = time.monotonic()
-        self.saved = self.save_to(self.folder, last=self.saved)
+        self.saved = self.profile.time("checkpoint", self.save_to, self.folder, last=self.saved)
         self.checkpoint_time += time.monotonic() - started
         self.checkpoint_step = self.env_step
 
