@@ -14,7 +14,10 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 CHECKED = ["mbpo.nn", "mbpo.data", "mbpo.model", "mbpo.planning"]
-CHECKED += [f"mbpo.agents.{name}" for name in ("sac", "mbpo", "gating", "sac_agent", "pets", "dyna_q")]
+CHECKED += [
+    f"mbpo.agents.{name}"
+    for name in ("sac", "mbpo", "value_gradient", "mbpo_dh", "gating", "sac_agent", "pets", "dyna_q")
+]
 install_import_hook(CHECKED, "beartype.beartype")
 
 # No deadline: a first example compiles, and a shared machine is slow at any time. On CI the same

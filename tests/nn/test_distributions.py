@@ -10,14 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from mbpo.nn.distributions import gaussian_nll, log_tanh_derivative, soft_clamp, standard_normal, tanh_gaussian
+from mbpo.nn.distributions import gaussian_nll, log_tanh_derivative, sample_tanh_gaussian, soft_clamp, standard_normal
 
-
-@jax.jit
-def SAMPLE(key, mean, log_std, scale, center):
-    return tanh_gaussian(standard_normal(key, mean.shape), mean, log_std, scale=scale, center=center)
-
-
+SAMPLE = jax.jit(sample_tanh_gaussian)
 ONE, ZERO = np.ones(1, np.float32), np.zeros(1, np.float32)
 
 

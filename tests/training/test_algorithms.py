@@ -8,13 +8,27 @@ import numpy as np
 import pytest
 from tiny_tasks import RUN_SETTINGS, SHORT, one_paragraph, same_weights, without_time
 
-from mbpo import MBPO, PETS, SAC, DynaQ
+from mbpo import MBPO, MBPODH, PETS, SAC, DynaQ
 from mbpo.envs.mazes import Layout, Maze
 from mbpo.errors import ConfigError
 from mbpo.training.algorithms import ALGORITHMS, load
 from mbpo.training.config import ALGOS, section
 
 SETTINGS = {
+    "mbpo-dh": {
+        "random_steps": 30,
+        "replay_capacity": 100,
+        "model_train_freq": 20,
+        "critic_updates": 3,
+        "first_updates": 5,
+        "rollout_freq": 4,
+        "rollout_batch_size": 6,
+        "rollout_length": 3,
+        "retain_rollouts": 2,
+        "termination": "never",
+        "learner": {"hidden_sizes": [8, 8], "num_critics": 3, "horizon": 2, "batch_size": 6},
+        "model": {"hidden_sizes": [8], "ensemble_size": 3, "max_epochs": 2, "batch_size": 16},
+    },
     "sac": {"random_steps": 30, "replay_capacity": 100, "sac": {"hidden_sizes": [8], "batch_size": 8}},
     "pets": {
         "random_steps": 30,
@@ -30,8 +44,8 @@ SETTINGS = {
     },
     "dyna-q": {"planning_steps": 5, "alpha": 0.5, "eval_max_steps": 50},
 }
-CLASSES = {"sac": SAC, "pets": PETS, "dyna-q": DynaQ}
-ENVS = {"sac": SHORT, "pets": SHORT, "dyna-q": "FrozenLake-v1"}
+CLASSES = {"mbpo-dh": MBPODH, "sac": SAC, "pets": PETS, "dyna-q": DynaQ}
+ENVS = {"mbpo-dh": SHORT, "sac": SHORT, "pets": SHORT, "dyna-q": "FrozenLake-v1"}
 
 
 @pytest.fixture(params=list(SETTINGS))

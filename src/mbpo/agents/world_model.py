@@ -1,16 +1,21 @@
 """The world as the agents' settings describe it: an ensemble refitted to all real data, a reward and an end."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from mbpo.agents.config import ModelConfig
 from mbpo.agents.limits import adam
+from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
 from mbpo.data.replay import Replay
 from mbpo.data.split import DataSplit
-from mbpo.model.ensemble import make_ensemble
+from mbpo.model.ensemble import make_ensemble, unfitted
 from mbpo.model.fit import FitState, fit_ensemble
+from mbpo.model.homoscedastic import make_homoscedastic
 from mbpo.model.reward import with_reward
+from mbpo.model.significance import fit_by_significance
 from mbpo.model.termination import (
     TerminationModel,
     fit_termination,
@@ -23,8 +28,10 @@ from mbpo.types import Metrics, ModelStep, RewardFn, Spec, TerminationFn
 _TERMINATION_KEY = 0x7E42
 
 
-def init_model(spec: Spec, config: ModelConfig, key: Key[Array, ""]) -> FitState:
+def init_model(spec: Spec, config: ModelConfig | HomoscedasticConfig, key: Key[Array, ""]) -> FitState:
     """An ensemble that has seen nothing."""
+    if isinstance(config, HomoscedasticConfig):
+        return _init_homoscedastic(spec, config, key)
     ensemble = make_ensemble(
         key,
         spec.obs_dim,
@@ -37,10 +44,32 @@ def init_model(spec: Spec, config: ModelConfig, key: Key[Array, ""]) -> FitState
     return FitState(ensemble, jnp.zeros((), jnp.int32))
 
 
+def _init_homoscedastic(spec: Spec, config: HomoscedasticConfig, key: Key[Array, ""]) -> FitState:
+    params = make_homoscedastic(
+        key,
+        spec.obs_dim + spec.action_dim,
+        spec.obs_dim + 1,
+        ensemble_size=config.ensemble_size,
+        hidden_sizes=config.hidden_sizes,
+        dropout=config.dropout,
+    )
+    members, residual = config.ensemble_size, config.residual
+    ensemble = unfitted(
+        params, spec.obs_dim, spec.action_dim, ensemble_size=members, num_elites=members, residual=residual
+    )
+    return FitState(ensemble, jnp.zeros((), jnp.int32))
+
+
 def refit(
-    state: FitState, real: Replay, split: DataSplit, key: Key[Array, ""], config: ModelConfig
+    state: FitState,
+    real: Replay,
+    split: DataSplit,
+    key: Key[Array, ""],
+    config: ModelConfig | HomoscedasticConfig,
 ) -> tuple[FitState, Metrics]:
-    """`fit_ensemble` with an agent's settings."""
+    """`fit_ensemble` with an agent's settings, or `fit_by_significance`."""
+    if isinstance(config, HomoscedasticConfig):
+        return _refit_homoscedastic(state, real, split, key, config)
     return fit_ensemble(
         state,
         real,
@@ -54,6 +83,28 @@ def refit(
         max_epoch_batches=config.max_epoch_batches,
         max_holdout=min(config.max_holdout, split.holdout_slots.shape[0]),
         patience=config.patience,
+    )
+
+
+def _refit_homoscedastic(
+    state: FitState, real: Replay, split: DataSplit, key: Key[Array, ""], config: HomoscedasticConfig
+) -> tuple[FitState, Metrics]:
+    outputs = state.ensemble.targets.mean.shape[0]
+    return fit_by_significance(
+        state,
+        real,
+        split,
+        key,
+        learning_rate=config.learning_rate,
+        batch_size=config.batch_size,
+        weight_decay=config.weight_decay,
+        min_epoch_batches=config.min_epoch_batches,
+        max_epoch_batches=config.max_epoch_batches,
+        patience=max(round(config.patience * math.log(outputs)), 1),
+        max_epochs=config.max_epochs,
+        first_fit_factor=config.first_fit_factor,
+        improvement=config.improvement,
+        max_holdout=min(config.max_holdout, split.holdout_slots.shape[0]),
     )
 
 

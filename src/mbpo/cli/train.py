@@ -15,6 +15,7 @@ import tyro
 
 from mbpo.agents.config import MBPOConfig
 from mbpo.agents.dyna_q import DynaQConfig
+from mbpo.agents.mbpo_dh_config import MBPODHConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.cli.arguments import parse, read_pairs, spell_pairs
@@ -88,6 +89,13 @@ class MBPOArguments(TrainArguments):
 
 
 @dataclass(frozen=True)
+class MBPODHArguments(TrainArguments):
+    """Train MBPO-DH, double-horizon MBPO."""
+
+    settings: Annotated[MBPODHConfig, tyro.conf.arg(name="")] = field(default_factory=MBPODHConfig)
+
+
+@dataclass(frozen=True)
 class SACArguments(TrainArguments):
     """Train SAC, soft actor-critic."""
 
@@ -110,6 +118,7 @@ class DynaQArguments(TrainArguments):
 
 ARGUMENTS: dict[str, type[TrainArguments]] = {
     "mbpo": MBPOArguments,
+    "mbpo-dh": MBPODHArguments,
     "sac": SACArguments,
     "pets": PETSArguments,
     "dyna-q": DynaQArguments,

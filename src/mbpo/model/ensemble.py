@@ -7,12 +7,14 @@ This file predicts; `fit` learns; `rollout` imagines.
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from mbpo.model.homoscedastic import HomoscedasticParams, absorb_homoscedastic
 from mbpo.nn.distributions import soft_clamp, standard_normal
 from mbpo.nn.networks import MLP, make_mlp
 from mbpo.nn.normalizer import Normalizer, identity_normalizer
@@ -32,10 +34,14 @@ class EnsembleParams(eqx.Module):
     max_log_var: Float[Array, "member out"]
 
 
+Params: TypeAlias = EnsembleParams | HomoscedasticParams
+"""With a noise that depends on the input, or without."""
+
+
 class Ensemble(eqx.Module):
     """The parameters, the normalisers they are to be read with, and who is trusted."""
 
-    params: EnsembleParams
+    params: Params
     inputs: Normalizer
     targets: Normalizer
     elites: Int[Array, " elite"]
@@ -73,14 +79,22 @@ def make_ensemble(
             init="truncated_normal",
         )
 
+    params = EnsembleParams(
+        network=jax.vmap(make_member)(jax.random.split(key, ensemble_size)),
+        min_log_var=jnp.full((ensemble_size, out), INITIAL_MIN_LOG_VAR, jnp.float32),
+        max_log_var=jnp.full((ensemble_size, out), INITIAL_MAX_LOG_VAR, jnp.float32),
+    )
+    return unfitted(params, obs_dim, action_dim, ensemble_size=ensemble_size, num_elites=num_elites, residual=residual)
+
+
+def unfitted(
+    params: Params, obs_dim: int, action_dim: int, *, ensemble_size: int, num_elites: int, residual: bool
+) -> Ensemble:
+    """An ensemble of these parameters that has seen nothing."""
     return Ensemble(
-        params=EnsembleParams(
-            network=jax.vmap(make_member)(jax.random.split(key, ensemble_size)),
-            min_log_var=jnp.full((ensemble_size, out), INITIAL_MIN_LOG_VAR, jnp.float32),
-            max_log_var=jnp.full((ensemble_size, out), INITIAL_MAX_LOG_VAR, jnp.float32),
-        ),
+        params=params,
         inputs=identity_normalizer(obs_dim + action_dim),
-        targets=identity_normalizer(out),
+        targets=identity_normalizer(obs_dim + 1),
         elites=jnp.arange(num_elites, dtype=jnp.int32),
         holdout_scores=jnp.full((ensemble_size,), jnp.inf, jnp.float32),
         residual=residual,
@@ -96,12 +110,14 @@ def predict_member(
 
 
 def predict_normalized(
-    params: EnsembleParams, x: Float[Array, "member batch in"]
+    params: Params, x: Float[Array, "member batch in"]
 ) -> tuple[Float[Array, "member batch out"], Float[Array, "member batch out"]]:
     """Mean and log-variance of the normalised target, each member on its own rows.
 
     One member after the other: products of plain matrices, and one network to compile.
     """
+    if isinstance(params, HomoscedasticParams):
+        return params.predict(x)
     return jax.lax.map(lambda member: predict_member(*member), (params, x))
 
 
@@ -159,8 +175,8 @@ def as_model_step(ensemble: Ensemble, termination_fn: TerminationFn) -> ModelSte
 
 
 def absorb_normalizers(
-    params: EnsembleParams, old: tuple[Normalizer, Normalizer], new: tuple[Normalizer, Normalizer]
-) -> EnsembleParams:
+    params: Params, old: tuple[Normalizer, Normalizer], new: tuple[Normalizer, Normalizer]
+) -> Params:
     """Parameters that predict the same under new normalisers as under the old ones.
 
     With inputs x and targets y, normalised by (m, s) → (m', s') and (n, t) → (n', t'), the first
@@ -170,6 +186,8 @@ def absorb_normalizers(
         mean' = (mean · t + n − n') / t'                 ⇒  W_L, b_L columns of the mean likewise
         log_var' = log_var + 2 log(t/t')                 ⇒  raw biases and both bounds move by 2 log(t/t')
     """
+    if isinstance(params, HomoscedasticParams):
+        return absorb_homoscedastic(params, old, new)
     (old_in, old_out), (new_in, new_out) = old, new
     network = params.network
     first = network.weights[0]

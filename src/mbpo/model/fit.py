@@ -24,6 +24,7 @@ from mbpo.data.split import DataSplit, draw_train_slots, num_train_entries, sele
 from mbpo.model.ensemble import (
     Ensemble,
     EnsembleParams,
+    Params,
     absorb_normalizers,
     make_targets,
     predict_member,
@@ -114,7 +115,7 @@ def _normalized_rows(ensemble: Ensemble, rows: Transition) -> tuple[Array, Array
 
 def holdout_error(
     ensemble: Ensemble,
-    params: EnsembleParams,
+    params: Params,
     replay: Replay,
     slots: Int[Array, " holdout"],
     count: Int[Array, ""],
@@ -243,6 +244,7 @@ def fit_ensemble(
         max_holdout: Rows to score, at most; evenly spaced over the hold-out when there are more.
     """
     ensemble = refresh_normalizers(state, replay)
+    assert isinstance(ensemble.params, EnsembleParams), "for the other kind there is `significance`"
     entries = num_train_entries(split, replay.size)
     slots, count = select_holdout_slots(split, replay.size, max_holdout)
     epoch_batches = jnp.clip(-(-entries.max() // batch_size), min_epoch_batches, max_epoch_batches)

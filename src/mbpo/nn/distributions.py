@@ -61,6 +61,18 @@ def tanh_gaussian(
     return jnp.asarray(center) + jnp.asarray(scale) * jnp.tanh(u), log_prob
 
 
+def sample_tanh_gaussian(
+    key: Key[Array, ""],
+    mean: Float[Array, "*batch act"],
+    log_std: Float[Array, "*batch act"],
+    *,
+    scale: Float[Array | np.ndarray, " act"],
+    center: Float[Array | np.ndarray, " act"],
+) -> tuple[Float[Array, "*batch act"], Float[Array, "*batch"]]:
+    """`tanh_gaussian` of noise drawn here."""
+    return tanh_gaussian(standard_normal(key, mean.shape), mean, log_std, scale=scale, center=center)
+
+
 def soft_clamp(
     x: Float[Array, "*batch out"], low: Float[Array, "*batch2 out"], high: Float[Array, "*batch2 out"]
 ) -> Float[Array, "*batch out"]:

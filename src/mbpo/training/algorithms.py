@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from mbpo.agents.base import Agent
 from mbpo.agents.dyna_q import DynaQAgent
 from mbpo.agents.mbpo import MBPOAgent
+from mbpo.agents.mbpo_dh import MBPODHAgent
 from mbpo.agents.pets import PETSAgent
 from mbpo.agents.sac_agent import SACAgent
 from mbpo.training.algorithm import Algorithm
@@ -22,6 +23,16 @@ class MBPO(Algorithm):
     def _make_agent(self) -> Agent[Any]:
         split_key = stream_key(self.config.seed, Stream.SPLIT)
         return MBPOAgent(self.spec, self.config.mbpo, self._termination_fn, split_key, self._reward_fn)
+
+
+class MBPODH(Algorithm):
+    """Double-horizon MBPO (Kubo et al. 2025, arXiv:2512.15439): the policy climbs the model's own gradient."""
+
+    algo: ClassVar[Algo] = "mbpo-dh"
+
+    def _make_agent(self) -> Agent[Any]:
+        split_key = stream_key(self.config.seed, Stream.SPLIT)
+        return MBPODHAgent(self.spec, self.config.mbpo_dh, self._termination_fn, split_key, self._reward_fn)
 
 
 class SAC(Algorithm):
@@ -54,7 +65,7 @@ class DynaQ(Algorithm):
         return DynaQAgent(self.spec, self.config.dyna_q)
 
 
-ALGORITHMS: dict[str, type[Algorithm]] = {kind.algo: kind for kind in (MBPO, SAC, PETS, DynaQ)}
+ALGORITHMS: dict[str, type[Algorithm]] = {kind.algo: kind for kind in (MBPO, MBPODH, SAC, PETS, DynaQ)}
 
 
 def load(folder: Path, *, resume: bool = False) -> Algorithm:

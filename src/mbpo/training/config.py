@@ -11,12 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from mbpo.agents.config import MBPOConfig
 from mbpo.agents.dyna_q import DynaQConfig
+from mbpo.agents.mbpo_dh_config import MBPODHConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.agents.settings import NonNegativeInt, PositiveFloat, PositiveInt, explain, setting_names, settings
 from mbpo.errors import ConfigError
 
-Algo = Literal["mbpo", "sac", "pets", "dyna-q"]
+Algo = Literal["mbpo", "mbpo-dh", "sac", "pets", "dyna-q"]
 ALGOS: tuple[str, ...] = get_args(Algo)
 TABULAR_ALGOS = ("dyna-q",)
 """Those for `Discrete` observations and actions; the others are for `Box` ones."""
@@ -57,6 +58,7 @@ class RunConfig:
     check_bounds: bool = True
     """Whether an observation outside of the bounds that its space declares is a fault."""
     mbpo: MBPOConfig = field(default_factory=MBPOConfig)
+    mbpo_dh: MBPODHConfig = field(default_factory=MBPODHConfig)
     sac: SACAgentConfig = field(default_factory=SACAgentConfig)
     pets: PETSConfig = field(default_factory=PETSConfig)
     dyna_q: DynaQConfig = field(default_factory=DynaQConfig)

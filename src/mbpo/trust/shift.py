@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from mbpo.agents.config import ModelConfig
+from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
 from mbpo.agents.world_model import init_model, refit
 from mbpo.data.replay import Replay, make_replay
 from mbpo.data.split import make_split
@@ -113,7 +114,7 @@ def mixed(behave: Behaviour, shares: Float[np.ndarray, " slot"], spec: Spec) -> 
     return behave_mixed
 
 
-def budget(config: ModelConfig, spec: Spec, rows: int) -> tuple[int, int]:
+def budget(config: ModelConfig | HomoscedasticConfig, spec: Spec, rows: int) -> tuple[int, int]:
     """How many refits, and how many epochs each at most, `FIT_BUDGET` allows.
 
     A function of the settings alone, so that the same run gives the same numbers on any machine.
@@ -128,7 +129,11 @@ def budget(config: ModelConfig, spec: Spec, rows: int) -> tuple[int, int]:
 
 
 def fit_fresh(
-    data: Transition, sizes: tuple[int, ...], spec: Spec, config: ModelConfig, key: Key[Array, ""]
+    data: Transition,
+    sizes: tuple[int, ...],
+    spec: Spec,
+    config: ModelConfig | HomoscedasticConfig,
+    key: Key[Array, ""],
 ) -> tuple[list[Ensemble], int, int]:
     """Fresh ensembles of the run's settings, one for the first `n` rows of `data` for each n in `sizes`.
 

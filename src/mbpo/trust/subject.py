@@ -15,17 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from mbpo.agents import value_gradient
 from mbpo.agents.base import Memory
 from mbpo.agents.config import ModelConfig
 from mbpo.agents.mbpo import MBPOAgent, MBPOState
+from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState
+from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
 from mbpo.agents.pets import PETSAgent
-from mbpo.agents.sac import action_bounds, action_distribution, sample_action
+from mbpo.agents.sac import action_bounds, action_distribution
 from mbpo.envs.make import EnvSource
 from mbpo.errors import CheckpointError, RunFolderError
 from mbpo.model.ensemble import Ensemble, as_model_step
 from mbpo.model.reward import with_reward
 from mbpo.model.termination import never
-from mbpo.nn.distributions import log_tanh_derivative
+from mbpo.nn.distributions import log_tanh_derivative, sample_tanh_gaussian
 from mbpo.training.algorithm import Algorithm
 from mbpo.training.algorithms import load
 from mbpo.training.config import RunConfig
@@ -38,7 +41,7 @@ Behaviour: TypeAlias = Callable[[np.ndarray, Memory, Key[Array, ""]], tuple[np.n
 
 Rows: TypeAlias = np.ndarray | Array
 
-ALGORITHMS_WITH_ENSEMBLE = ("mbpo", "pets")
+ALGORITHMS_WITH_ENSEMBLE = ("mbpo", "mbpo-dh", "pets")
 MAX_READS = 3
 """A run that is training may replace its checkpoint while it is read; then it is read again."""
 
@@ -64,13 +67,13 @@ class Subject:
     source: EnvSource
     spec: Spec
     ensemble: Ensemble
-    model_config: ModelConfig
+    model_config: ModelConfig | HomoscedasticConfig
     replay: Transition
     """All real rows that the checkpoint holds, NumPy."""
     reward_fn: RewardFn | None
     """The reward it imagines with instead of the learned one."""
     behave: Behaviour
-    """The run's own policy: as it explores (MBPO), or its planner (PETS)."""
+    """The run's own policy: as it explores (MBPO, MBPO-DH), or its planner (PETS)."""
     memory: Callable[[int], Memory]
     policy: Stochastic | None
     """None for a planner, which has no density."""
@@ -105,7 +108,7 @@ def read_subject(folder: Path) -> Subject:
         )
     algorithm = _load(folder)
     agent, state = algorithm.learned
-    assert isinstance(agent, MBPOAgent | PETSAgent), "the only algorithms with an ensemble"
+    assert isinstance(agent, MBPOAgent | MBPODHAgent | PETSAgent), "the only algorithms with an ensemble"
     if int(state.model.num_fits) == 0:
         env_step = algorithm.env_step
         algorithm.close()
@@ -124,8 +127,8 @@ def read_subject(folder: Path) -> Subject:
         replay=jax.tree.map(lambda column: np.asarray(column[:size]), state.real.data),
         reward_fn=agent.reward_fn,
         behave=_behaviour(agent, state),
-        memory=(lambda batch: ()) if isinstance(agent, MBPOAgent) else agent.memory,
-        policy=_stochastic(agent, state) if isinstance(agent, MBPOAgent) else None,
+        memory=agent.memory,
+        policy=None if isinstance(agent, PETSAgent) else _stochastic(agent, state),
         records=read_records(folder),
     )
     algorithm.close()
@@ -142,7 +145,7 @@ def _load(folder: Path) -> Algorithm:
     return load(folder)
 
 
-def _behaviour(agent: MBPOAgent | PETSAgent, state: Any) -> Behaviour:
+def _behaviour(agent: MBPOAgent | MBPODHAgent | PETSAgent, state: Any) -> Behaviour:
     def explore(obs: np.ndarray, memory: Memory, key: Key[Array, ""]) -> tuple[np.ndarray, Memory]:
         return np.asarray(agent.sample(state, jnp.asarray(obs), key)), memory
 
@@ -150,28 +153,43 @@ def _behaviour(agent: MBPOAgent | PETSAgent, state: Any) -> Behaviour:
         actions, memory = agent.predict(state, jnp.asarray(obs), memory)
         return np.asarray(actions), memory
 
-    return explore if isinstance(agent, MBPOAgent) else plan
+    return plan if isinstance(agent, PETSAgent) else explore
 
 
-def _stochastic(agent: MBPOAgent, state: MBPOState) -> Stochastic:
-    actor, bounds = state.sac.params.actor, action_bounds(agent.spec)
+def _stochastic(agent: MBPOAgent | MBPODHAgent, state: MBPOState | MBPODHState) -> Stochastic:
+    bounds = action_bounds(agent.spec)
+    if isinstance(agent, MBPODHAgent):
+        assert isinstance(state, MBPODHState)
+        distribution = partial(
+            value_gradient.action_distribution,
+            state.learner.params.actor,
+            eyes=agent.eyes(state.model.ensemble.inputs),
+        )
+        gamma = agent.config.learner.gamma
+    else:
+        assert isinstance(state, MBPOState)
+        distribution = partial(action_distribution, state.sac.params.actor)
+        gamma = agent.config.sac.gamma
 
     @jax.jit
     def log_prob(obs: Array, action: Array) -> Array:
         # Recorded actions sit on the very bound where the tanh saturates; there the density is not finite.
         u = jnp.arctanh(jnp.clip((action - bounds.center) / bounds.scale, -1 + 1e-6, 1 - 1e-6))
-        mean, log_std = action_distribution(actor, obs)
+        mean, log_std = distribution(obs)
         gaussian = -0.5 * ((u - mean) * jnp.exp(-log_std)) ** 2 - log_std - 0.5 * jnp.log(2 * jnp.pi)
         return jnp.sum(gaussian - log_tanh_derivative(u), axis=-1)
 
-    draw = jax.jit(partial(sample_action, bounds=bounds))
+    @jax.jit
+    def draw(obs: Array, key: Key[Array, ""]) -> tuple[Array, Array]:
+        action, density = sample_tanh_gaussian(key, *distribution(obs), scale=bounds.scale, center=bounds.center)
+        return action, density + jnp.log(bounds.scale).sum()
 
     def sample(obs: Rows, key: Key[Array, ""]) -> tuple[np.ndarray, np.ndarray]:
-        action, density = draw(actor, jnp.asarray(obs), key)
+        action, density = draw(jnp.asarray(obs), key)
         return np.asarray(action), np.asarray(density)
 
     return Stochastic(
         log_prob=lambda obs, action: np.asarray(log_prob(jnp.asarray(obs), jnp.asarray(action))),
         sample=sample,
-        gamma=agent.config.sac.gamma,
+        gamma=gamma,
     )

@@ -1,0 +1,133 @@
+"""The settings of double-horizon MBPO: one default for all tasks, and what each value was published as."""
+
+from dataclasses import field
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import model_validator
+
+from mbpo.agents.settings import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Sizes,
+    settings,
+)
+from mbpo.errors import ConfigError
+
+
+@settings
+class ValueGradientConfig:
+    """The learner: value gradients through short rollouts (Kubo et al. 2025)."""
+
+    hidden_sizes: Sizes = (256, 256, 256)
+    """Hidden layers of the actor and of each critic, SiLU."""
+    num_critics: Annotated[int, Ge(2)] = 5
+    """Critics. The actor hears their mean; a target takes the smaller of two drawn at random."""
+    critic_layer_norm: bool = True
+    """LayerNorm between the critics' layers."""
+    critic_dropout: Annotated[float, Ge(0), Lt(1)] = 0.001
+    """Share of the critics' hidden units dropped in training."""
+    horizon: PositiveInt = 5
+    """H: imagined steps that gradients pass through."""
+    batch_size: PositiveInt = 256
+    """Start states per update."""
+    learning_rate: PositiveFloat = 3e-4
+    """Adam, for actor, critics and temperature alike; also how fast the bounds of Q move."""
+    gamma: Annotated[float, Ge(0), Lt(1)] = 0.995
+    """Discount per environment step."""
+    tau: Annotated[float, Gt(0), Le(1)] = 0.005
+    """Share of the critics that flows into the target critics per update."""
+    initial_alpha: PositiveFloat = 0.1
+    """The temperature at the start; learned from then on."""
+    target_entropy: float | None = None
+    """Entropy the temperature aims at, in nats, for actions rescaled to [-1, 1]; None: minus the
+    number of action dimensions."""
+    bound_quantile: Annotated[float, Ge(0), Lt(0.5)] = 0.01
+    """Q is believed to lie between this and the opposite quantile of the soft rewards, over 1 - gamma."""
+
+
+@settings
+class HomoscedasticConfig:
+    """The ensemble with one noise per member and output, and how it is fitted (Kubo et al. 2025)."""
+
+    ensemble_size: PositiveInt = 8
+    """Members; all of them imagine."""
+    hidden_sizes: Sizes = (256, 256, 256)
+    """Hidden layers of each member, SiLU, with LayerNorm between them."""
+    residual: bool = True
+    """Predict the change of the observation rather than the next one."""
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.01
+    """Share of hidden units dropped in training, less towards the output (times one minus the share of
+    weight decay, which is 1/4 in the first layer and 1 in the last)."""
+    learning_rate: PositiveFloat = 1e-3
+    """AdamW."""
+    batch_size: PositiveInt = 2048
+    """Rows per member and gradient step."""
+    weight_decay: NonNegativeFloat = 1e-3
+    """Decoupled, of the last layer; 1/4 of it in the first."""
+    holdout_ratio: Annotated[float, Gt(0), Lt(1)] = 0.2
+    """Share of real rows never trained on."""
+    max_holdout: PositiveInt = 5000
+    """Held-out rows scored after each epoch, at most."""
+    min_epoch_batches: PositiveInt = 1
+    """Gradient steps of one epoch, at least."""
+    max_epoch_batches: PositiveInt = 6
+    """Gradient steps of one epoch, at most; fewer while there are fewer whole batches of rows."""
+    patience: PositiveFloat = 50.0
+    """Epochs without a better score before a fit ends, for each natural logarithm of the number of
+    outputs: 124 for Hopper's 12."""
+    max_epochs: PositiveInt = 620
+    """Epochs of one fit, at most: five times that for Hopper."""
+    first_fit_factor: PositiveInt = 5
+    """How many times as long the first fit may take: it has that many times the data of a later one."""
+    improvement: Annotated[float, Gt(0), Le(0.5)] = 0.1
+    """An epoch becomes the best when a paired test says that it is better with a p below this."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "HomoscedasticConfig":
+        if self.min_epoch_batches > self.max_epoch_batches:
+            raise ConfigError(
+                f"min_epoch_batches ({self.min_epoch_batches}) cannot exceed "
+                f"max_epoch_batches ({self.max_epoch_batches})."
+            )
+        return self
+
+
+@settings
+class MBPODHConfig:
+    """Double-horizon model-based policy optimization (Kubo et al. 2025, arXiv:2512.15439)."""
+
+    random_steps: Annotated[int, Ge(10)] = 5000
+    """Uniformly random actions before the first model fit, in environment steps."""
+    random_action_hold: PositiveInt = 1
+    """Environment steps each of these actions is held for."""
+    replay_capacity: Annotated[int, Ge(10)] = 400_000
+    """Real transitions kept."""
+    model_train_freq: PositiveInt = 1000
+    """Environment steps between refits of the model."""
+    critic_updates: NonNegativeInt = 250
+    """Updates of the critics alone right after each refit: they judge by a model that is new."""
+    first_updates: NonNegativeInt = 5000
+    """Updates right after the first fit, to catch up with the random steps."""
+    utd_ratio: PositiveInt = 1
+    """Updates per environment step."""
+    rollout_freq: PositiveInt = 20
+    """Updates between long rollouts, which bring new start states."""
+    rollout_batch_size: PositiveInt = 256
+    """Long rollouts at a time."""
+    rollout_length: PositiveInt = 20
+    """Steps of each, without gradients."""
+    retain_rollouts: PositiveInt = 10
+    """Rounds of long rollouts whose states are kept to start from."""
+    learner: ValueGradientConfig = field(default_factory=ValueGradientConfig)
+    model: HomoscedasticConfig = field(default_factory=HomoscedasticConfig)
+
+    @model_validator(mode="after")
+    def _capacity_holds_the_start(self) -> "MBPODHConfig":
+        if self.replay_capacity < self.random_steps:
+            raise ConfigError(
+                f"replay_capacity ({self.replay_capacity}) must hold at least random_steps ({self.random_steps})."
+            )
+        return self

@@ -1,0 +1,239 @@
+"""Fitting the homoscedastic ensemble, until a test on held-out rows finds no more improvement.
+
+Double-horizon MBPO (Kubo et al. 2025, arXiv:2512.15439) as published: AdamW on large batches, epochs
+of a few batches, and after each the log-likelihood of every held-out row under the whole ensemble.
+Against the best epoch so far these are differences in pairs, and their mean over its standard error
+says how surely the epoch is better. Data, bootstrap, hold-out and normalisers are those of `fit`.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float, Int, Key
+
+from mbpo.data.replay import Replay, take
+from mbpo.data.split import DataSplit, draw_train_slots, num_train_entries, select_holdout_slots
+from mbpo.model.ensemble import Ensemble, make_targets
+from mbpo.model.fit import FitState, holdout_error, refresh_normalizers
+from mbpo.model.homoscedastic import MIN_LOG_STD, HomoscedasticParams, decay_shares
+from mbpo.types import Metrics, Transition
+
+NOISE_DECAY = 1e-2
+"""Decoupled decay of the log noise towards that of the data; published value."""
+BLOCK = 512
+"""Hold-out rows scored at a time; only as many blocks as there are rows for."""
+
+
+class _Epoch(NamedTuple):
+    params: HomoscedasticParams
+    optimizer_state: optax.OptState
+    train_loss: Float[Array, ""]
+
+
+class _Search(NamedTuple):
+    """The loop over epochs."""
+
+    params: HomoscedasticParams
+    optimizer_state: optax.OptState
+    best_params: HomoscedasticParams
+    best_scores: Float[Array, " row"]
+    epoch: Int[Array, ""]
+    best_epoch: Int[Array, ""]
+    epochs_since_better: Int[Array, ""]
+    train_loss: Float[Array, ""]
+
+
+def _rows(ensemble: Ensemble, rows: Transition) -> tuple[Array, Array]:
+    """Normalised inputs and targets."""
+    x = ensemble.inputs.normalize(jnp.concatenate([rows.obs, rows.action], axis=-1))
+    y = make_targets(rows.obs, rows.reward, rows.next_obs, residual=ensemble.residual)
+    return x, ensemble.targets.normalize(y)
+
+
+def homoscedastic_loss(
+    params: HomoscedasticParams,
+    x: Float[Array, "member batch in"],
+    y: Float[Array, "member batch out"],
+    key: Key[Array, ""] | None = None,
+) -> Float[Array, ""]:
+    """Σ_m mean over rows, sum over outputs of (μ_m(x) − y)² / 2σ_m² + max(log σ_m, log 10⁻³); `key` drops units."""
+    mean, _ = params.predict(x, key)
+    log_std = params.log_std[:, None]
+    losses = 0.5 * (mean - y) ** 2 * jnp.exp(-2 * log_std) + jnp.maximum(log_std, MIN_LOG_STD)
+    return losses.sum(axis=-1).mean(axis=-1).sum()
+
+
+def member_gradients(
+    params: HomoscedasticParams,
+    x: Float[Array, "member batch in"],
+    y: Float[Array, "member batch out"],
+    key: Key[Array, ""],
+) -> tuple[Float[Array, ""], HomoscedasticParams]:
+    """The loss and its gradient, one member after the other.
+
+    Members do not share anything, and what one computes fits the processor's cache: on one core this
+    takes a seventh less time than all members at once.
+    """
+
+    def of_member(member: tuple[HomoscedasticParams, Array, Array, Key[Array, ""]]):  # type: ignore[no-untyped-def]
+        alone, rows, targets = jax.tree.map(lambda leaf: leaf[None], member[:3])
+        loss, grads = jax.value_and_grad(homoscedastic_loss)(alone, rows, targets, member[3])
+        return loss, jax.tree.map(lambda leaf: leaf[0], grads)
+
+    losses, grads = jax.lax.map(of_member, (params, x, y, jax.random.split(key, x.shape[0])))
+    return losses.sum(), grads
+
+
+def row_scores(
+    params: HomoscedasticParams, x: Float[Array, "batch in"], y: Float[Array, "batch out"]
+) -> Float[Array, " batch"]:
+    """−log N(y; mean of the members' means, mean log noise + variance of the members' means), without log √2π.
+
+    Lower is better. Unlike each member's own likelihood it also counts what they do not agree on.
+    """
+    mean = params.network(x)
+    variance = jnp.exp(2 * params.log_std.mean(axis=0)) + mean.var(axis=0, ddof=min(1, mean.shape[0] - 1))
+    return jnp.sum(0.5 * (mean.mean(axis=0) - y) ** 2 / variance + 0.5 * jnp.log(variance), axis=-1)
+
+
+def holdout_scores(
+    ensemble: Ensemble,
+    params: HomoscedasticParams,
+    replay: Replay,
+    slots: Int[Array, " holdout"],
+    count: Int[Array, ""],
+) -> Float[Array, " holdout"]:
+    """`row_scores` of the first `count` of `slots`; 0 for the others."""
+    block = min(BLOCK, slots.shape[0])
+
+    def fill(i: Int[Array, ""], scores: Float[Array, " holdout"]) -> Float[Array, " holdout"]:
+        # The last block is moved back to fit; rows already scored get the same score again.
+        start = jnp.minimum(i * block, slots.shape[0] - block)
+        rows = take(replay, jax.lax.dynamic_slice_in_dim(slots, start, block))
+        found = row_scores(params, *_rows(ensemble, rows))
+        return jax.lax.dynamic_update_slice_in_dim(scores, found, start, axis=0)
+
+    scores = jax.lax.fori_loop(0, -(-count // block), fill, jnp.zeros(slots.shape))
+    return jnp.where(jnp.arange(slots.shape[0]) < count, scores, 0.0)
+
+
+def chance_of_no_improvement(
+    scores: Float[Array, " holdout"], best: Float[Array, " holdout"], count: Int[Array, ""]
+) -> Float[Array, ""]:
+    """One-sided p of the paired z-test that `scores` are lower than `best`: Φ(mean(d) √n / std(d))."""
+    counted = jnp.arange(scores.shape[0]) < count
+    difference = jnp.where(counted, scores - best, 0.0)
+    mean = difference.sum() / count
+    variance = jnp.where(counted, (difference - mean) ** 2, 0.0).sum() / jnp.maximum(count - 1, 1)
+    return norm.cdf(mean * jnp.sqrt(count / jnp.maximum(variance, 1e-30)))
+
+
+def make_optimizer(learning_rate: float, weight_decay: float, num_layers: int) -> optax.GradientTransformation:
+    """AdamW with each layer's share of the weight decay, on weights and biases, and the noise's own."""
+    shares = decay_shares(num_layers)
+
+    def decay(updates: HomoscedasticParams, params: HomoscedasticParams) -> HomoscedasticParams:
+        def add(update: Array, value: Array, rate: float) -> Array:
+            return update + rate * value
+
+        network, rates = params.network, [weight_decay * share for share in shares]
+        weights = tuple(map(add, updates.network.weights, network.weights, rates))
+        biases = tuple(map(add, updates.network.biases, network.biases, rates))
+        log_std = add(updates.log_std, params.log_std, NOISE_DECAY)
+        return eqx.tree_at(
+            lambda p: (p.network.weights, p.network.biases, p.log_std), updates, (weights, biases, log_std)
+        )
+
+    return optax.chain(optax.scale_by_adam(), optax.stateless(decay), optax.scale(-learning_rate))
+
+
+def fit_by_significance(
+    state: FitState,
+    replay: Replay,
+    split: DataSplit,
+    key: Key[Array, ""],
+    *,
+    learning_rate: float,
+    batch_size: int,
+    weight_decay: float,
+    min_epoch_batches: int,
+    max_epoch_batches: int,
+    patience: int,
+    max_epochs: int,
+    first_fit_factor: int,
+    improvement: float,
+    max_holdout: int,
+) -> tuple[FitState, Metrics]:
+    """Fit every member to its own bootstrap of the real buffer, from the weights it has.
+
+    An epoch is `rows // batch_size` batches, within `min_epoch_batches` and `max_epoch_batches`. The fit
+    ends after `patience` epochs in a row whose held-out scores were no lower, in the mean, than those of
+    the best epoch, or after `max_epochs`. The best epoch is the last one that was better with
+    p < `improvement`, and its weights are what remains, of all members together.
+
+    Args:
+        key: Consumed by the draws of training rows and dropped units.
+        first_fit_factor: How many times as long the first fit may take, in both respects.
+        max_holdout: Rows to score, at most; evenly spaced over the hold-out when there are more.
+    """
+    ensemble = refresh_normalizers(state, replay)
+    params = ensemble.params
+    assert isinstance(params, HomoscedasticParams)
+    optimizer = make_optimizer(learning_rate, weight_decay, len(params.network.weights))
+    entries = num_train_entries(split, replay.size)
+    slots, count = select_holdout_slots(split, replay.size, max_holdout)
+    epoch_batches = jnp.clip(entries.max() // batch_size, min_epoch_batches, max_epoch_batches)
+    factor = jnp.where(state.num_fits > 0, 1, first_fit_factor)
+
+    def train_batch(i: Int[Array, ""], carry: tuple[_Epoch, Key[Array, ""]]) -> tuple[_Epoch, Key[Array, ""]]:
+        epoch, epoch_key = carry
+        slot_key, drop_key = jax.random.split(jax.random.fold_in(epoch_key, i))
+        x, y = _rows(ensemble, take(replay, draw_train_slots(split, entries, slot_key, batch_size)))
+        loss, grads = member_gradients(epoch.params, x, y, drop_key)
+        updates, optimizer_state = optimizer.update(grads, epoch.optimizer_state, epoch.params)
+        return _Epoch(optax.apply_updates(epoch.params, updates), optimizer_state, epoch.train_loss + loss), epoch_key
+
+    def lap(search: _Search) -> _Search:
+        start = _Epoch(search.params, search.optimizer_state, jnp.zeros(()))
+        epoch_key = jax.random.fold_in(key, search.epoch)
+        epoch, _ = jax.lax.fori_loop(0, epoch_batches, train_batch, (start, epoch_key))
+        scores = holdout_scores(ensemble, epoch.params, replay, slots, count)
+        p = chance_of_no_improvement(scores, search.best_scores, count)
+        best, best_epoch = (search.best_params, search.best_scores), search.best_epoch
+        best_params, best_scores = jax.tree.map(
+            lambda new, old: jnp.where(p < improvement, new, old), (epoch.params, scores), best
+        )
+        return _Search(
+            params=epoch.params,
+            optimizer_state=epoch.optimizer_state,
+            best_params=best_params,
+            best_scores=best_scores,
+            epoch=search.epoch + 1,
+            best_epoch=jnp.where(p < improvement, search.epoch + 1, best_epoch),
+            epochs_since_better=jnp.where(p < 0.5, 0, search.epochs_since_better + 1),
+            train_loss=epoch.train_loss / (epoch_batches * ensemble.ensemble_size),
+        )
+
+    zero = jnp.zeros((), jnp.int32)
+    warm = holdout_scores(ensemble, params, replay, slots, count)
+    search = jax.lax.while_loop(
+        lambda s: (s.epoch < factor * max_epochs) & (s.epochs_since_better < factor * patience),
+        lap,
+        _Search(params, optimizer.init(params), params, warm, zero, zero, zero, jnp.zeros(())),
+    )
+    errors = holdout_error(ensemble, search.best_params, replay, slots, count)
+    fitted = eqx.tree_at(lambda e: (e.params, e.holdout_scores), ensemble, (search.best_params, errors))
+    metrics = {
+        "model_holdout_error": errors.mean(),
+        "model_holdout_error_before": holdout_error(ensemble, params, replay, slots, count).mean(),
+        "model_holdout_nll": search.best_scores.sum() / count,
+        "model_train_loss": search.train_loss,
+        "model_epochs": search.epoch,
+        "model_best_epoch": search.best_epoch,
+        "model_grad_steps": search.epoch * epoch_batches,
+    }
+    return FitState(fitted, state.num_fits + 1), metrics

@@ -1,0 +1,115 @@
+"""Double-horizon MBPO as an agent: its rhythm, where short rollouts start, and that it learns."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import PointMass
+
+from mbpo.agents.mbpo_dh import MBPODHAgent
+from mbpo.agents.mbpo_dh_config import HomoscedasticConfig, MBPODHConfig, ValueGradientConfig
+from mbpo.errors import ConfigError
+
+CONFIG = MBPODHConfig(
+    random_steps=60,
+    replay_capacity=200,
+    model_train_freq=30,
+    critic_updates=20,
+    first_updates=200,
+    utd_ratio=10,
+    rollout_freq=20,
+    rollout_batch_size=20,
+    rollout_length=5,
+    retain_rollouts=3,
+    learner=ValueGradientConfig(
+        hidden_sizes=(32, 32), num_critics=2, horizon=3, batch_size=64, learning_rate=2e-3, gamma=0.9, tau=0.02
+    ),
+    model=HomoscedasticConfig(
+        ensemble_size=3, hidden_sizes=(32, 32), learning_rate=3e-3, batch_size=32, dropout=0.0, patience=15.0
+    ),
+)
+STEPS = 150
+THRESHOLD = -3.0
+"""From the 21 starts of `PointMass.mean_return` the best controller scores −1.40, never acting −29.3."""
+
+
+@pytest.fixture(scope="module")
+def agent():
+    return MBPODHAgent(PointMass.spec, CONFIG, PointMass.terminated, jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def driven(agent):
+    """The training loop in short: the last state, all metrics, and how often each part was called."""
+    seed, calls = 0, []
+    for name in ("_fit", "_long_rollouts", "_critic_updates", "_updates"):
+
+        def counted(*inputs, name=name, part=getattr(agent, name)):
+            calls.append((env_step, name))
+            return part(*inputs)
+
+        setattr(agent, name, counted)
+    rng = np.random.default_rng(seed)
+    state, x, age, log = agent.init(jax.random.key(seed)), rng.uniform(-2, 2), 0, []
+    for env_step in range(STEPS):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), env_step), 3)
+        state, found = agent.learn_model(state, env_step, keys[0])
+        action, state = agent.act(state, np.array([x], np.float32), env_step, keys[1])
+        transition = PointMass.transition(x, action)
+        state, metrics = agent.improve(state, transition, env_step, keys[2])
+        log.append({**found, **metrics})
+        x, age = float(transition.next_obs[0]), age + 1
+        if transition.terminated or age == PointMass.steps:
+            x, age = rng.uniform(-2, 2), 0
+    for name in ("_fit", "_long_rollouts", "_critic_updates", "_updates"):
+        delattr(agent, name)
+    return state, log, calls
+
+
+def test_it_learns_the_point_mass(agent, driven):
+    untrained, learned = (
+        PointMass.mean_return(lambda x, state=state: agent.predict(state, jnp.asarray(x), ())[0])
+        for state in (agent.init(jax.random.key(0)), driven[0])
+    )
+    assert untrained < 2 * THRESHOLD
+    assert learned > THRESHOLD
+
+
+def test_its_rhythm(driven):
+    _, log, calls = driven
+    steps = {name: [step for step, called in calls if called == name] for _, name in calls}
+    assert steps["_fit"] == steps["_critic_updates"] == [60, 90, 120]
+    # Every second environment step brings 20 updates; before that, the 200 that the random steps are owed.
+    assert steps["_updates"] == [60] * 10 + list(range(60, STEPS, 2))
+    assert steps["_long_rollouts"] == sorted([60, 90, 120] + [60] * 10 + list(range(60, STEPS, 2)))
+    assert not any(log[:60])
+    assert {"model_holdout_error", "model_epochs", "rollout_rows", "critic_loss", "termination_mismatch"} <= set(
+        log[60]
+    )
+
+
+def test_nothing_recompiles(driven):
+    for part in (MBPODHAgent._fit, MBPODHAgent._long_rollouts, MBPODHAgent._critic_updates, MBPODHAgent._updates):
+        assert part._cache_size() == 1
+
+
+def test_short_rollouts_start_where_long_ones_went(agent, driven):
+    state = driven[0]
+    rows, size = int(state.imagined.size), state.imagined.capacity
+    assert size == 3 * 20 * 5
+    assert rows == size
+    # Most long rollouts come near the target and stay; the real states they began at are spread out.
+    imagined, real = np.abs(state.imagined.data.obs[:, 0]), np.abs(state.real.data.obs[: int(state.real.size), 0])
+    assert np.median(imagined) < 0.5 * np.median(real)
+    # A long rollout's states follow one another.
+    follow = np.abs(state.imagined.data.next_obs[:20] - state.imagined.data.obs[20:40])
+    assert (follow < 1e-6).mean() > 0.8 or int(state.imagined.position) % 20 != 0
+
+
+def test_settings_that_cannot_be():
+    with pytest.raises(ConfigError, match="replay_capacity"):
+        MBPODHConfig(random_steps=100, replay_capacity=50)
+    with pytest.raises(ConfigError, match="min_epoch_batches"):
+        HomoscedasticConfig(min_epoch_batches=7)
+    with pytest.raises(ConfigError, match="horizon"):
+        ValueGradientConfig(horizon=0)

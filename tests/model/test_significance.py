@@ -1,0 +1,146 @@
+"""Fitting until a test finds no more improvement: the test itself, what is learned, and what it costs."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import LINEAR_GAUSSIAN
+from scipy import stats
+
+from mbpo.data.replay import insert_rows, make_replay
+from mbpo.data.split import make_split
+from mbpo.model.ensemble import predict_normalized, split_prediction, unfitted
+from mbpo.model.fit import FitState
+from mbpo.model.homoscedastic import HomoscedasticParams, make_homoscedastic
+from mbpo.model.significance import (
+    chance_of_no_improvement,
+    fit_by_significance,
+    homoscedastic_loss,
+    make_optimizer,
+    member_gradients,
+    row_scores,
+)
+from mbpo.nn.normed_mlp import NormedMLP
+
+CAPACITY, MEMBERS, MAX_EPOCHS = 2000, 3, 150
+SPLIT = make_split(jax.random.key(11), CAPACITY, MEMBERS, 0.2)
+FIT = jax.jit(
+    partial(
+        fit_by_significance,
+        learning_rate=3e-3,
+        batch_size=128,
+        weight_decay=1e-3,
+        min_epoch_batches=1,
+        max_epoch_batches=6,
+        patience=10,
+        max_epochs=MAX_EPOCHS,
+        first_fit_factor=2,
+        improvement=0.1,
+        max_holdout=150,
+    )
+)
+
+
+def fresh(seed: int = 0) -> FitState:
+    params = make_homoscedastic(jax.random.key(seed), 4, 3, ensemble_size=MEMBERS, hidden_sizes=(16, 16), dropout=0.0)
+    ensemble = unfitted(params, 2, 2, ensemble_size=MEMBERS, num_elites=MEMBERS, residual=True)
+    return FitState(ensemble, jnp.zeros((), jnp.int32))
+
+
+def replay_of(rows: int, seed: int = 0):
+    data = LINEAR_GAUSSIAN.sample_transitions(seed, rows)
+    return insert_rows(make_replay(CAPACITY, 2, 2), jax.tree.map(jnp.asarray, data), jnp.ones(rows, bool))
+
+
+def one_output(mean: float, log_std: float) -> HomoscedasticParams:
+    """Two members that say `mean` and `mean + 2`, whatever they are asked."""
+    network = NormedMLP((jnp.zeros((2, 1, 1)),), (jnp.array([[mean], [mean + 2]]),), (0.0,), ())
+    return HomoscedasticParams(network, jnp.full((2, 1), log_std))
+
+
+def test_loss_by_hand():
+    params, x = one_output(1.0, 0.5), jnp.zeros((2, 2, 1))
+    y = jnp.array([[[1.0], [4.0]], [[3.0], [5.0]]])
+    # Squared errors 0, 9 and 0, 4, over 2 e; and the log noise once a member.
+    assert float(homoscedastic_loss(params, x, y)) == pytest.approx((9 + 4) / 2 / (2 * np.e) + 2 * 0.5, rel=1e-5)
+    # Below a thousandth, less noise is no gain.
+    quiet = homoscedastic_loss(one_output(1.0, -9.0), x[:, :1], y[:, :1])
+    assert float(quiet) == pytest.approx(2 * np.log(1e-3), rel=1e-5)
+
+
+def test_gradients_member_by_member_are_the_gradients():
+    params = fresh().ensemble.params
+    x, y = (
+        jax.random.normal(jax.random.key(1), (MEMBERS, 20, 4)),
+        jax.random.normal(jax.random.key(2), (MEMBERS, 20, 3)),
+    )
+    loss, grads = member_gradients(params, x, y, jax.random.key(3))
+    expected, expected_grads = jax.value_and_grad(homoscedastic_loss)(params, x, y)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), grads, expected_grads)
+
+
+def test_scores_count_noise_and_disagreement():
+    found = row_scores(one_output(1.0, 0.5 * np.log(3.0)), jnp.zeros((1, 1)), jnp.array([[7.0]]))
+    # Means 1 and 3: their mean 2, unbiased variance 2, noise 3; error 25.
+    assert float(found[0]) == pytest.approx(0.5 * 25 / 5 + 0.5 * np.log(5), rel=1e-5)
+
+
+def test_the_chance_of_no_improvement_is_the_paired_test():
+    rng = np.random.default_rng(0)
+    best = rng.standard_normal(3000).astype(np.float32)
+    new = best + rng.standard_normal(3000).astype(np.float32) * 0.5 - 0.02
+    padded = [jnp.asarray(np.concatenate([a, np.full(50, 9.0, np.float32)])) for a in (new, best)]
+    found = chance_of_no_improvement(*padded, jnp.asarray(3000))
+    expected = stats.ttest_rel(new, best, alternative="less").pvalue
+    assert 0.001 < expected < 0.5
+    assert float(found) == pytest.approx(expected, rel=0.02)
+    assert float(chance_of_no_improvement(padded[0], padded[0], jnp.asarray(3000))) == 0.5
+
+
+def test_it_learns_the_world_and_its_noise():
+    state, metrics = FIT(fresh(), replay_of(1500), SPLIT, jax.random.key(5))
+    ensemble, test = state.ensemble, LINEAR_GAUSSIAN.sample_transitions(9, 400)
+    x = ensemble.inputs.normalize(jnp.concatenate([test.obs, test.action], axis=-1))
+    mean, log_var = predict_normalized(ensemble.params, jnp.broadcast_to(x, (MEMBERS, *x.shape)))
+    next_obs, reward = split_prediction(
+        ensemble, jnp.asarray(test.obs), ensemble.targets.denormalize(mean.mean(axis=0))
+    )
+    true_obs, true_reward = LINEAR_GAUSSIAN.mean(test.obs, test.action)
+    assert float(jnp.sqrt(jnp.mean((next_obs - true_obs) ** 2))) < 0.08
+    assert float(jnp.sqrt(jnp.mean((reward - true_reward) ** 2))) < 0.08
+    std = np.asarray(jnp.exp(0.5 * log_var[:, 0]) * ensemble.targets.std).mean(axis=0)
+    np.testing.assert_allclose(std, [*LINEAR_GAUSSIAN.state_std, LINEAR_GAUSSIAN.reward_std], rtol=0.15)
+    assert float(metrics["model_holdout_error"]) < 0.6 * float(metrics["model_holdout_error_before"])
+    assert int(metrics["model_best_epoch"]) <= int(metrics["model_epochs"]) <= 2 * MAX_EPOCHS
+    assert int(state.num_fits) == 1
+
+
+def test_a_fit_that_finds_nothing_leaves_the_weights_and_stops_in_time():
+    state, replay = fresh(), replay_of(1500)
+    for i in range(4):
+        state, metrics = FIT(state, replay, SPLIT, jax.random.key(i))
+    again, metrics = FIT(state, replay, SPLIT, jax.random.key(9))
+    if int(metrics["model_best_epoch"]) == 0:
+        jax.tree.map(np.testing.assert_array_equal, again.ensemble.params, state.ensemble.params)
+    assert int(metrics["model_epochs"]) < MAX_EPOCHS
+    assert float(metrics["model_holdout_error"]) <= 1.05 * float(metrics["model_holdout_error_before"])
+
+
+def test_growing_data_recompile_nothing():
+    fit = jax.jit(FIT.__wrapped__)
+    state = fresh()
+    for rows in (40, 400, 1900):
+        state, metrics = fit(state, replay_of(rows), SPLIT, jax.random.key(rows))
+    assert fit._cache_size() == 1
+    assert int(metrics["model_grad_steps"]) == 6 * int(metrics["model_epochs"])
+
+
+def test_weight_decay_by_layer():
+    params = fresh().ensemble.params
+    optimizer = make_optimizer(0.1, 0.5, 3)
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    for update, weight, share in zip(updates.network.weights, params.network.weights, (0.25, 0.625, 1.0), strict=True):
+        np.testing.assert_allclose(update, -0.1 * 0.5 * share * weight, rtol=1e-5)
