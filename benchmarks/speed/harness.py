@@ -178,7 +178,10 @@ def take_turns(workload: Workload, threads: int, options: Options) -> dict[str, 
         for repeat in range(options.repeats):
             for name in running[:: -1 if repeat % 2 else 1]:
                 time.sleep(REST)
-                turns[name].append(turn(workers[name], calls[name], cores(threads)))
+                found = turn(workers[name], calls[name], cores(threads))
+                turns[name].append(found)
+                if found["seconds"] > 3 * options.turn_seconds:  # Something is in its way.
+                    calls[name] = max(1, calls[name] // 2)
     finally:
         for worker in workers.values():
             worker.close()
