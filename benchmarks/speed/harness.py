@@ -5,6 +5,7 @@ ratio of neighbours in time, and the spread of these ratios says how far to trus
 Each repeat also measures the machine's best matrix multiplication on the same cores.
 """
 
+import contextlib
 import json
 import os
 import statistics
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,19 @@ def cores(threads: int) -> list[int]:
     return sorted(os.sched_getaffinity(0))[-threads:]
 
 
+@contextlib.contextmanager
+def pinned(to: list[int]) -> Iterator[None]:
+    """Processes started inside run on these cores; on any, where none are named."""
+    before = os.sched_getaffinity(0) if to else set()
+    if to:
+        os.sched_setaffinity(0, to)
+    try:
+        yield
+    finally:
+        if to:
+            os.sched_setaffinity(0, before)
+
+
 def environment(threads: int) -> dict[str, str]:
     """The variables of a side's process: so many threads, on the CPU."""
     counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -93,16 +108,15 @@ class Worker:
             raise WorkerFailed(str(error)) from error
         self.side = side
         self._errors = tempfile.TemporaryFile("w+")
-        pinned = cores(threads)
-        self._process = subprocess.Popen(
-            [str(python), str(WORKERS / side.script), json.dumps({**side.job, "threads": threads})],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env=environment(threads),
-            preexec_fn=(lambda: os.sched_setaffinity(0, pinned)) if pinned else None,
-        )
+        with pinned(cores(threads)):
+            self._process = subprocess.Popen(
+                [str(python), str(WORKERS / side.script), json.dumps({**side.job, "threads": threads})],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                env=environment(threads),
+            )
         try:
             self.versions: dict[str, str] = self._answer()["versions"]
         except WorkerFailed:
@@ -164,29 +178,32 @@ def take_turns(workload: Workload, threads: int, options: Options) -> dict[str, 
         for repeat in range(options.repeats):
             for name in running[:: -1 if repeat % 2 else 1]:
                 time.sleep(REST)
-                turns[name].append(turn(workers[name], calls[name], cores(threads)))
+                found = turn(workers[name], calls[name], cores(threads))
+                turns[name].append(found)
+                if found["seconds"] > 3 * options.turn_seconds:  # Something is in its way.
+                    calls[name] = max(1, calls[name] // 2)
     finally:
         for worker in workers.values():
             worker.close()
     return {"threads": threads, "cores": cores(threads), "sides": described, "turns": turns}
 
 
-def turn(worker: Worker, calls: int, pinned: list[int]) -> dict[str, Any]:
+def turn(worker: Worker, calls: int, used: list[int]) -> dict[str, Any]:
     """One measurement, with the share of the cores that other processes took meanwhile."""
-    busy, started = busy_seconds(pinned), time.perf_counter()
+    busy, started = busy_seconds(used), time.perf_counter()
     found = worker.measure(calls)
-    available = (time.perf_counter() - started) * max(len(pinned), 1)
-    others = busy_seconds(pinned) - busy - found["cpu_seconds"]
+    available = (time.perf_counter() - started) * max(len(used), 1)
+    others = busy_seconds(used) - busy - found["cpu_seconds"]
     return {**found, "others_share": round(max(0.0, others / available), 3)}
 
 
-def busy_seconds(pinned: list[int]) -> float:
+def busy_seconds(used: list[int]) -> float:
     """Seconds that these cores have not been idle, since the machine started; 0 where nobody counts."""
     try:
         lines = Path("/proc/stat").read_text().splitlines()
     except OSError:
         return 0.0
-    names = {f"cpu{core}" for core in pinned}
+    names = {f"cpu{core}" for core in used}
     ticks = 0
     for line in lines:
         name, *counts = line.split()

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.harness import Options, cores, environment, spread
+from benchmarks.speed.harness import Options, cores, environment, pinned, spread
 
 STEPS, REPEATS = 230, 3
 ENV_ID = "benchmarks.speed.first_step:noted/Pendulum-v1"
@@ -43,15 +43,9 @@ def run_once(scratch: Path, name: str, threads: int) -> dict[str, float]:
     variables.pop("JAX_COMPILATION_CACHE_DIR", None)
     command = [sys.executable, "-m", "mbpo.cli.main", "train", ENV_ID, "--termination", "never"]
     command += ["--steps", str(STEPS), "--final-episodes", "0", "--out", str(scratch / name)]
-    pinned = cores(threads)
     started, clock = time.time(), time.perf_counter()
-    subprocess.run(
-        command,
-        check=True,
-        env=variables,
-        stdout=subprocess.DEVNULL,
-        preexec_fn=(lambda: os.sched_setaffinity(0, pinned)) if pinned else None,
-    )
+    with pinned(cores(threads)):
+        subprocess.run(command, check=True, env=variables, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - clock
     noted = json.loads(notes.read_text())
     first_step = noted["first_step"] - started
