@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mbpo.agents.base import Agent
 from mbpo.envs.given import resolve_reward
-from mbpo.envs.spec import read_obs_batch, shape_action_batch
 from mbpo.envs.tasks import resolve_termination
 from mbpo.errors import ConfigError
+from mbpo.training import prediction
 from mbpo.training.binding import EnvLike, bind
 from mbpo.training.checkpoint import read_checkpoint
 from mbpo.training.compilation import enable_compilation_cache
@@ -243,37 +242,12 @@ class Algorithm(abc.ABC):
         Raises:
             ValueError: The observation has another shape, or is no state of a `Discrete` space.
         """
-        obs_shape = self._env.observation_space.shape or ()
-        array = np.asarray(observation)
-        batch = array.shape[: array.ndim - len(obs_shape)]
-        if array.shape[len(batch) :] != obs_shape or len(batch) > 1:
-            raise ValueError(
-                f"predict() takes an observation of shape {obs_shape} or a batch of them, and got {array.shape}"
-            )
-        rows = jnp.asarray(read_obs_batch(self._env, array))
-        if deterministic:
-            actions, state = self._predict(rows, state, episode_start)
-        else:
+        key = None
+        if not deterministic:
             self._predictions += 1
             key = jax.random.fold_in(stream_key(self.config.seed, Stream.PREDICT), self._predictions)
-            actions = self._run.agent.sample(self._run.state, rows, key)
-        return shape_action_batch(self._env, np.asarray(actions), batch), state
-
-    def _predict(self, rows: jax.Array, memory: Any, episode_start: np.ndarray | None) -> tuple[jax.Array, Any]:
-        agent = self._run.agent
-        fresh = agent.memory(rows.shape[0])
-        if not jax.tree.leaves(fresh):
-            return agent.predict(self._run.state, rows, fresh)[0], memory
-        if memory is None:
-            memory = fresh
-        elif episode_start is not None:
-            starts = jnp.asarray(episode_start, bool).reshape(-1)
-
-            def begin(now: jax.Array, new: jax.Array) -> jax.Array:
-                return jnp.where(starts.reshape(-1, *[1] * (new.ndim - 1)), new, now)
-
-            memory = jax.tree.map(begin, memory, fresh)
-        return agent.predict(self._run.state, rows, memory)
+        run = self._run
+        return prediction.predict(run.agent, run.state, self._env, observation, state, episode_start, key)
 
     def save(self, folder: str | Path) -> None:
         """Write the agent as a run folder: settings, records, and all it has learned and seen.
