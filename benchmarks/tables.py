@@ -253,6 +253,17 @@ def terminations() -> str:
     return "\n".join(lines)
 
 
+def hidden_ends() -> str:
+    """Ends that Hopper's observation does not show, by where the states came from."""
+    lines = ["| environment | states | transitions | largest speed, rad/s | ended unseen |", "|---" * 5 + "|"]
+    with (RESULTS / "terminations" / "agreement.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["env"].startswith("Hopper"):
+                cells = [row[name] for name in ("env", "source", "transitions", "largest_speed", "wrong_by_clipping")]
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def learned_ends() -> str:
     """Return with a learned termination and with the rule, at some steps."""
     folders = {
@@ -277,6 +288,7 @@ def learned_ends() -> str:
 
 TABLES = {
     "terminations": terminations,
+    "hidden_ends": hidden_ends,
     "learned_ends": learned_ends,
     "inverted_pendulum_v4": lambda: learning_curve("inverted_pendulum_v4", (500, 750, 1000, 1250, 1500)),
     "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),

@@ -6,7 +6,7 @@ Four sources: random actions; a policy that SAC trained for a while (acting half
 with its mean action); states scattered about the bounds, some very fast; and states found by bisection, whose
 successors lie within a rounding of a bound (tests/edges.py). The policy is trained once for each task, on version 5.
 
-`agreement.csv` has a row for each environment and source:
+It goes on where it was interrupted. `agreement.csv` has a row for each environment and source:
 
 - `wrong_by_rounding`: the rule says otherwise than the environment, next to a bound on what is observed;
   `farthest_wrong` is the largest distance to the bound among these, `nearest_right` the smallest among the others.
@@ -20,7 +20,6 @@ import csv
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -29,7 +28,7 @@ from typing import Any
 import gymnasium
 import jax.numpy as jnp
 import numpy as np
-from edges import EDGES, Transition, bisected, scattered, step, task_of
+from edges import EDGES, Transition, bisected, scattered, step
 
 from mbpo.envs.tasks import termination_fn_for
 from mbpo.training.algorithms import SAC
@@ -100,50 +99,67 @@ def compare(env: gymnasium.Env, source: Iterator[Transition], count: int) -> dic
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--transitions", type=int, default=110_000, help="for each environment, all sources together")
-    parser.add_argument("--train-steps", type=int, default=10_000)
+    parser.add_argument("--transitions", type=int, default=100_000, help="for each environment, all sources together")
+    parser.add_argument("--train-steps", type=int, default=5000)
     parser.add_argument("--tasks", nargs="+", default=list(EDGES))
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
-    rows, policies, started = [], {}, time.monotonic()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    rows, about = held(asked.out)
     for task in asked.tasks:
+        left = [env_id for env_id in ids(task) if env_id not in {row["env"] for row in rows}]
+        if not left:
+            continue
         agent = SAC(f"{task}-v5", seed=0, eval_freq=10**6, eval_episodes=1, **POLICY)
         agent.learn(asked.train_steps)
         score = agent.evaluate(10)
-        policies[task] = {"return": round(score.mean, 1), "length": float(score.lengths.mean())}
-        print(f"{task}: trained to {policies[task]}", flush=True)
-        for env_id in [f"{task}-v4", f"{task}-v5", *([TRUNCATED] if task == "Humanoid" else [])]:
-            env = gymnasium.make(env_id, **preset(env_id).env_kwargs)
-            env.reset(seed=0)
-            assert task_of(env) == task
-            rng = np.random.default_rng(0)
-            sources = {
-                "random": random(env, rng),
-                "trained": trained(env, agent),
-                "scattered": scattered(env, rng),
-                "bisected": bisected(env, rng),
-            }
-            for name, source in sources.items():
-                found = compare(env, source, round(SHARES[name] * asked.transitions))
-                rows.append({"env": env_id, "observations": env.observation_space.shape[0], "source": name} | found)
-                print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-            env.close()
+        about["policies"][task] = {"return": round(score.mean, 1), "length": float(score.lengths.mean())}
+        for env_id in left:
+            rows += against(env_id, agent, asked.transitions)
+            about |= {"command": " ".join(["python", *sys.argv]), "commit": commit(), "versions": versions()}
+            write(asked.out, rows, about)
         agent.close()
-    asked.out.mkdir(parents=True, exist_ok=True)
-    with (asked.out / "agreement.csv").open("w", newline="") as file:
+    return 0
+
+
+def ids(task: str) -> list[str]:
+    return [f"{task}-v4", f"{task}-v5", *([TRUNCATED] if task == "Humanoid" else [])]
+
+
+def against(env_id: str, agent: SAC, transitions: int) -> list[dict[str, Any]]:
+    """A row for each source of states."""
+    env = gymnasium.make(env_id, **preset(env_id).env_kwargs)
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    sources = {
+        "random": random(env, rng),
+        "trained": trained(env, agent),
+        "scattered": scattered(env, rng),
+        "bisected": bisected(env, rng),
+    }
+    rows = []
+    for name, source in sources.items():
+        found = compare(env, source, round(SHARES[name] * transitions))
+        rows.append({"env": env_id, "observations": env.observation_space.shape[0], "source": name} | found)
+        print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    env.close()
+    return rows
+
+
+def held(out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What an interrupted run has left."""
+    if not (out / "agreement.csv").exists():
+        return [], {"cores": os.cpu_count(), "policies": {}}
+    with (out / "agreement.csv").open() as file:
+        return list(csv.DictReader(file)), json.loads((out / "run.json").read_text())
+
+
+def write(out: Path, rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
+    with (out / "agreement.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
-    about = {
-        "command": " ".join(["python", *sys.argv]),
-        "commit": commit(),
-        "versions": versions(),
-        "cores": os.cpu_count(),
-        "seconds": round(time.monotonic() - started),
-        "policies": policies,
-    }
-    (asked.out / "run.json").write_text(json.dumps(about, indent=2) + "\n")
-    return 0
+    (out / "run.json").write_text(json.dumps(about, indent=2) + "\n")
 
 
 if __name__ == "__main__":

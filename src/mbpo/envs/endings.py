@@ -3,7 +3,8 @@
 Each function restates, on batches of jax arrays, what the environment's own source and the
 "Episode End" section of its Gymnasium page say. Time limits are no part of it. Observations are
 float32 here and mostly float64 there: only a value within one part in 10⁷ of a bound can fall on
-its other side. Which rule is right for which environment is decided in `envs.tasks`.
+its other side (benchmarks/terminations.py). Which rule is right for which
+environment is decided in `envs.tasks`.
 
 Left out: InvertedDoublePendulum, which ends by the height of a site that MuJoCo last updated one
 physics step before the observation, so the observation does not determine it.

@@ -3,7 +3,7 @@
 A row is one method's evaluation return on one task at a number of real environment steps: `method`, `env` (without
 version), `step`, `mean`, `std` and `n_seeds` over seeds, `mean_hours` of computing where its authors say so, and
 `source` (repository: path). Ours stand for the MuJoCo tasks up to version 4; version 5 pays Ant and Humanoid
-differently.
+otherwise.
 """
 
 import csv
