@@ -64,6 +64,36 @@ INVERTED_PENDULUM: dict[str, Any] = {
     },
 }
 
+PENDULUM_DH: dict[str, Any] = {
+    "steps": 600,
+    "eval_freq": 50,
+    "mbpo_dh": {
+        "random_steps": 200,
+        "random_action_hold": 6,  # As for MBPO.
+        "model_train_freq": 50,
+        "critic_updates": 50,
+        "first_updates": 400,
+        "utd_ratio": 4,
+        "rollout_batch_size": 64,
+        # As for MBPO, a small task lets everything be smaller and faster.
+        "learner": {
+            "hidden_sizes": [64, 64],
+            "num_critics": 2,
+            "batch_size": 128,
+            "learning_rate": 1e-3,
+            "gamma": 0.98,
+            "tau": 0.02,
+        },
+        "model": {"hidden_sizes": [64, 64], "batch_size": 128, "patience": 15.0, "max_epochs": 105},
+    },
+}
+
+INVERTED_PENDULUM_DH: dict[str, Any] = {
+    "steps": 1500,
+    "eval_freq": 100,
+    "mbpo_dh": {**PENDULUM_DH["mbpo_dh"], "random_action_hold": 1},
+}
+
 PENDULUM_SAC: dict[str, Any] = {
     "steps": 5000,
     "eval_freq": 500,
@@ -156,6 +186,8 @@ SHORTCUT_MAZE: dict[str, Any] = {
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("mbpo", "Pendulum"): PENDULUM,
     ("mbpo", "InvertedPendulum"): INVERTED_PENDULUM,
+    ("mbpo-dh", "Pendulum"): PENDULUM_DH,
+    ("mbpo-dh", "InvertedPendulum"): INVERTED_PENDULUM_DH,
     ("sac", "Pendulum"): PENDULUM_SAC,
     ("pets", "Pendulum"): PENDULUM_PETS,
     ("dyna-q", "CliffWalking"): CLIFF_WALKING,
