@@ -13,13 +13,24 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from faults import tables as fault_tables
 
 from mbpo.training.logbook import read_records
 from mbpo.viz.statistics import bootstrap_band, interquartile_mean
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/theory.md", *(f"docs/algorithms/{name}.md" for name in ("mbpo", "sac", "pets", "dyna_q")))
+PAGES = (
+    "README.md",
+    "docs/reliability.md",
+    "docs/theory.md",
+    *(f"docs/algorithms/{name}.md" for name in ("mbpo", "sac", "pets", "dyna_q")),
+)
+    "README.md",
+    "docs/reliability.md",
+    "docs/theory.md",
+    *(f"docs/algorithms/{name}.md" for name in ("mbpo", "sac", "pets", "dyna_q")),
+)
 
 
 def rows(path: Path) -> list[dict[str, float]]:
@@ -197,6 +208,9 @@ TABLES = {
     "gates": gates,
     "optimum": optimum,
     "wall_clock": wall_clock,
+    "faults": fault_tables.faults,
+    "soak": fault_tables.soak,
+    "peer_faults": fault_tables.peers,
 }
 
 
