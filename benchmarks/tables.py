@@ -26,11 +26,6 @@ PAGES = (
     "docs/theory.md",
     *(f"docs/algorithms/{name}.md" for name in ("mbpo", "sac", "pets", "dyna_q")),
 )
-    "README.md",
-    "docs/reliability.md",
-    "docs/theory.md",
-    *(f"docs/algorithms/{name}.md" for name in ("mbpo", "sac", "pets", "dyna_q")),
-)
 
 
 def rows(path: Path) -> list[dict[str, float]]:

@@ -19,7 +19,10 @@ def _rows(name: str) -> list[dict[str, str]]:
 
 def faults() -> str:
     """What was done to runs, and what was lost."""
-    kills, fuzz, writes = _told("kills/summary.json"), _told("fuzz.json"), _rows("failing_writes.csv")
+    fuzz, writes = _told("fuzz.json"), _rows("failing_writes.csv")
+    parts = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("kills*/summary.json"))]
+    kills = {name: sum(part[name] for part in parts) for name in parts[0] if isinstance(parts[0][name], int)}
+    repeated = max(part["most_steps_repeated"] for part in parts)
     lost = sum(row["whole"] != "True" or row["records_whole"] != "True" for row in writes)
     stuck = sum(row["went_on"] != "True" for row in writes)
     refused = sum(count for name, count in fuzz["outcomes"].items() if not name.endswith(": read"))
@@ -29,7 +32,7 @@ def faults() -> str:
         f"| SIGKILL at a random instant, {kills['kills_inside_a_write']} of them inside a write | {kills['kills']} in "
         f"{kills['runs_finished']} runs that were finished | {kills['runs_lost']} runs lost, "
         f"{kills['runs_with_other_weights_or_records']} with other weights, replay or records than the uninterrupted "
-        f"run; at most {kills['most_steps_repeated']} steps repeated, where an episode has {kills['episode_steps']} |",
+        f"run; at most {repeated} steps repeated, where an episode has {parts[0]['episode_steps']} |",
         f"| one system call of a checkpoint and its record fails: ENOSPC, EIO, short write | {len(writes)}, every call "
         f"once with each | {lost} checkpoints or records lost, {stuck} runs that could not go on |",
         f"| any bytes in place of its files, guided by coverage | {fuzz['inputs']} | {fuzz['errors_not_documented']} "
