@@ -49,9 +49,18 @@ def soak() -> str:
     chosen += [row for row in rows if int(row["env_step"]) >= 200_000 and int(row["env_step"]) % 200_000 == 0]
     if rows[-1] not in chosen:
         chosen.append(rows[-1])
-    head = "| env steps | CPU µs a step | resident MB | open files | folder MB | checkpoint files | records |"
-    lines = [head, "|---" * 7 + "|"]
-    names = ("env_step", "cpu_us_per_step", "resident_mb", "open_files", "folder_mb", "checkpoint_files", "records")
+    head = "| env steps | CPU µs a step | resident MB | open files | folder MB | checkpoint files | KB written by the last checkpoint | records |"
+    lines = [head, "|---" * 8 + "|"]
+    names = (
+        "env_step",
+        "cpu_us_per_step",
+        "resident_mb",
+        "open_files",
+        "folder_mb",
+        "checkpoint_files",
+        "checkpoint_kb",
+        "records",
+    )
     return "\n".join([*lines, *(f"| {' | '.join(row[name] for name in names)} |" for row in chosen)])
 
 
