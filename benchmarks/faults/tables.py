@@ -49,7 +49,8 @@ def soak() -> str:
     chosen += [row for row in rows if int(row["env_step"]) >= 200_000 and int(row["env_step"]) % 200_000 == 0]
     if rows[-1] not in chosen:
         chosen.append(rows[-1])
-    head = "| env steps | CPU µs a step | resident MB | open files | folder MB | checkpoint files | KB written by the last checkpoint | records |"
+    columns = ("env steps", "CPU µs a step", "resident MB", "open files", "folder MB", "checkpoint files")
+    head = f"| {' | '.join(columns)} | KB written by the last checkpoint | records |"
     lines = [head, "|---" * 8 + "|"]
     names = (
         "env_step",
