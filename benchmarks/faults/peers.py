@@ -62,7 +62,7 @@ def tried(python: Path, side: str, situation: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         command = [str(python), str(HERE / f"side_{side}.py"), situation, folder]
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
-        done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=3600)
         lines = done.stdout.strip().splitlines()
         if done.returncode or not lines:
             return f"exit status {done.returncode}: {' '.join(done.stderr.split())[-300:]}"

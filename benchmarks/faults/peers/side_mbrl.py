@@ -14,7 +14,7 @@ import omegaconf
 import torch
 from mbrl.env.termination_fns import no_termination
 from mbrl.util.common import create_one_dim_tr_model, create_replay_buffer
-from situations import SECONDS, STEPS, Trap, finite, halve, make, serve, told, with_full_disk
+from situations import STEPS, Trap, finite, halve, make, serve, told, with_full_disk
 
 
 def box(low: Any, high: Any, shape: Any, **_: Any) -> Any:
@@ -68,7 +68,7 @@ def train(folder: Path, fault: str = "") -> None:
 
 
 def fault(name: str, folder: Path) -> str:
-    what = told(lambda: train(folder, name), SECONDS)
+    what = told(lambda: train(folder, name))
     weights = [tensor.detach().numpy() for agent in AGENTS for tensor in agent.policy.state_dict().values()]
     return (
         f"{what}; {finite(weights)}; on disk: {', '.join(sorted(path.name for path in folder.iterdir())) or 'nothing'}"
