@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent / "peers"
@@ -73,16 +74,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pip-option", action="append", default=[])
+    parser.add_argument("--jobs", type=int, default=1, help="situations tried at a time")
     arguments = parser.parse_args()
     peers = peer_python(arguments.pip_option)
     pythons = {"mbpo": Path(sys.executable), "sb3": peers, "mbrl": peers}
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        cells = {
+            (situation, side): pool.submit(tried, python, side, situation)
+            for situation in SITUATIONS
+            for side, python in pythons.items()
+        }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with arguments.out.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["situation", *pythons])
         for situation in SITUATIONS:
-            rows.writerow([situation, *(tried(python, side, situation) for side, python in pythons.items())])
-            file.flush()
+            rows.writerow([situation, *(cells[situation, side].result() for side in pythons)])
 
 
 if __name__ == "__main__":

@@ -70,9 +70,11 @@ def train(folder: Path, fault: str = "") -> None:
 def fault(name: str, folder: Path) -> str:
     what = told(lambda: train(folder, name))
     weights = [tensor.detach().numpy() for agent in AGENTS for tensor in agent.policy.state_dict().values()]
-    return (
-        f"{what}; {finite(weights)}; on disk: {', '.join(sorted(path.name for path in folder.iterdir())) or 'nothing'}"
-    )
+    return f"{what}; {finite(weights)}; on disk: {names(folder) or 'nothing'}"
+
+
+def names(folder: Path) -> str:
+    return ", ".join(sorted(path.name for path in folder.iterdir()))
 
 
 def resume(folder: Path) -> str:
