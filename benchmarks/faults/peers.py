@@ -75,21 +75,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pip-option", action="append", default=[])
     parser.add_argument("--jobs", type=int, default=1, help="situations tried at a time")
+    parser.add_argument("--only", choices=SITUATIONS, action="append", help="keep what the file holds of the others")
     arguments = parser.parse_args()
     peers = peer_python(arguments.pip_option)
     pythons = {"mbpo": Path(sys.executable), "sb3": peers, "mbrl": peers}
     with ThreadPoolExecutor(arguments.jobs) as pool:
         cells = {
             (situation, side): pool.submit(tried, python, side, situation)
-            for situation in SITUATIONS
+            for situation in arguments.only or SITUATIONS
             for side, python in pythons.items()
         }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    held = {row["situation"]: row for row in csv.DictReader(arguments.out.open())} if arguments.only else {}
+    for situation in arguments.only or SITUATIONS:
+        held[situation] = {"situation": situation, **{side: cells[situation, side].result() for side in pythons}}
     with arguments.out.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["situation", *pythons])
-        for situation in SITUATIONS:
-            rows.writerow([situation, *(cells[situation, side].result() for side in pythons)])
+        rows = csv.DictWriter(file, ["situation", *pythons])
+        rows.writeheader()
+        rows.writerows(held[situation] for situation in SITUATIONS)
 
 
 if __name__ == "__main__":

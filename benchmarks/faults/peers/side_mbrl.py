@@ -108,8 +108,10 @@ def code(folder: Path) -> str:
     (folder / "env_stats.pickle").write_bytes(pickle.dumps(Trap(folder / "ran")))
     env = make()
     model = create_one_dim_tr_model(settings(), env.observation_space.shape, env.action_space.shape)
-    what = told(lambda: model.load(str(folder)))
-    return f"{what}; code from the file {'ran' if (folder / 'ran').exists() else 'did not run'}"
+    whole = told(lambda: model.load(str(folder)))
+    stats = told(lambda: model.input_normalizer.load(str(folder)))
+    ran = "ran" if (folder / "ran").exists() else "did not run"
+    return f"model.load: {whole}; its normalizer's load: {stats}; code from the file {ran}"
 
 
 def two_writers(folder: Path) -> str:

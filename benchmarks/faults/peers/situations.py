@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -73,9 +74,9 @@ def told(function: Callable[[], Any]) -> str:
     except BaseExceptionGroup:
         return "hangs, and waits for ever"
     except Exception as error:
-        text = " ".join(str(error).split())
+        text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
         where = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__}: {text[:200]}" + ("" if text else f" (in {where.name})")
+        return f"{type(error).__name__}: {text[:160]}" + ("" if text else f" (in {where.name})")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
