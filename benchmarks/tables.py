@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from faults import tables as fault_tables
 from speed.tables import TABLES as SPEED
 
 from mbpo.training.logbook import read_records
@@ -20,8 +21,12 @@ from mbpo.viz.statistics import bootstrap_band, interquartile_mean
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-ALGORITHMS = ("mbpo", "sac", "pets", "dyna_q")
-PAGES = ("README.md", "docs/theory.md", "docs/speed.md", *(f"docs/algorithms/{name}.md" for name in ALGORITHMS))
+ALGORITHMS = ("mbpo", "mbpo_dh", "sac", "pets", "dyna_q")
+PAGES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("reliability", "speed", "theory")),
+    *(f"docs/algorithms/{name}.md" for name in ALGORITHMS),
+)
 
 
 def rows(path: Path) -> list[dict[str, float]]:
@@ -311,6 +316,9 @@ TABLES = {
     "optimum": optimum,
     "wall_clock": wall_clock,
     **SPEED,
+    "faults": fault_tables.faults,
+    "soak": fault_tables.soak,
+    "peer_faults": fault_tables.peers,
 }
 
 

@@ -21,7 +21,7 @@ from mbpo.training.checkpoint import read_checkpoint
 from mbpo.training.config import RunConfig
 from mbpo.training.doctor import examine
 from mbpo.training.logbook import METRICS_FILE, read_latest, read_records
-from mbpo.training.manifest import MANIFEST, _checksum, read_manifest
+from mbpo.training.manifest import MANIFEST, PREVIOUS, _checksum, read_manifest
 from mbpo.training.restore import EPISODE_ACTIONS, EPISODE_OBS, _Without, restore_progress
 from mbpo.training.run_folder import CONFIG_FILE, read_description, write_description
 from mbpo.training.serialize import from_tensors
@@ -53,6 +53,8 @@ class Readers:
         write_description(self.folder, RunConfig(), self.run.agent.spec, env_by_id=True)
         (self.folder / METRICS_FILE).write_text("".join(json.dumps(r) + "\n" for r in self.run.logbook.records))
         self.manifest = self.folder / "checkpoint" / MANIFEST
+        # Whatever is refused would have it verified for the error's last sentence, at the price of the rest.
+        self.manifest.with_name(PREVIOUS).unlink(missing_ok=True)
         self.good = {path: path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
         self.content = json.loads(self.good[self.manifest])
         self.state = self.manifest.with_name(self.content["file"])

@@ -10,6 +10,7 @@ writing outside of the folder, and anything that compiles, imports or executes, 
 """
 
 import argparse
+import faulthandler  # noqa: F401  Atheris imports it when it tells of a slow input; here, before it is watched for.
 import json
 import sys
 import tempfile
@@ -78,7 +79,7 @@ def main() -> None:
         f"-seed={arguments.seed}",
         "-len_control=0",
     ]
-    atheris.Setup([sys.argv[0], *options, "-rss_limit_mb=4096", f"-artifact_prefix={base}/", str(corpus)], one)
+    atheris.Setup([sys.argv[0], *options, "-rss_limit_mb=4096", f"-artifact_prefix={corpus}/", str(corpus)], one)
     atheris.Fuzz()
     report()
 

@@ -139,20 +139,45 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    work, at_commit = Path(tempfile.mkdtemp()), commit()
+    table = arguments.out / "kills.csv"
+    before = list(csv.DictReader(table.open())) if table.exists() else []
+    if sum(row["end"] == "killed" for row in before) < arguments.kills:
+        kill(table, before, arguments.kills, arguments.seed)
+    told = list(csv.DictReader(table.open()))
+    killed = [row for row in told if row["end"] == "killed"]
+    summary = {
+        "kills": len(killed),
+        "runs_finished": sum(row["end"] == "finished" for row in told),
+        "runs_lost": sum(row["end"].startswith("failed") for row in told),
+        "runs_with_other_weights_or_records": sum(row["same_as_whole"] == "False" for row in told),
+        "kills_before_the_first_checkpoint": sum(int(row["checkpoint_step"]) == 0 for row in killed),
+        "kills_inside_a_write": sum(int(row["half_written"]) > 0 for row in killed),
+        "most_steps_repeated": max(int(row["repeated"]) for row in killed),
+        "episode_steps": short_task.EPISODE_STEPS,
+        "command": " ".join(["python", *sys.argv]),
+        "commit": commit(),
+        "versions": versions(),
+    }
+    (arguments.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print(json.dumps(summary, indent=1))
+    if summary["runs_lost"] or summary["runs_with_other_weights_or_records"]:
+        sys.exit(1)
+
+
+def kill(table: Path, before: list[dict[str, str]], wanted: int, seed: int) -> None:
+    """Add lines to the table until it holds as many kills."""
+    work = Path(tempfile.mkdtemp())
     process(work / "warm-up", None)  # Fills the compilation cache.
     whole = process(work / "whole", None)
     expected = result(work / "whole")
-    table = arguments.out / "kills.csv"
-    before = list(csv.DictReader(table.open())) if table.exists() else []
     kills = sum(row["end"] == "killed" for row in before)
     run = 1 + max((int(row["run"]) for row in before), default=-1)
-    rng = random.Random(arguments.seed + run)
+    rng = random.Random(seed + run)
     with table.open("a", newline="") as file:
         rows = csv.DictWriter(file, COLUMNS)
         if not before:
             rows.writeheader()
-        while kills < arguments.kills:
+        while kills < wanted:
             folder, number, end = work / f"run-{run:03d}", 0, "killed"
             while end == "killed":
                 if rng.random() < 1 / 8:
@@ -167,29 +192,7 @@ def main() -> None:
                 number += 1
             run += 1
             shutil.rmtree(folder)
-    told = list(csv.DictReader(table.open()))
-    killed = [row for row in told if row["end"] == "killed"]
-    lost = sum(row["end"].startswith("failed") for row in told)
-    differing = sum(row["same_as_whole"] == "False" for row in told)
-    summary = {
-        "kills": len(killed),
-        "runs_finished": sum(row["end"] == "finished" for row in told),
-        "runs_lost": lost,
-        "runs_with_other_weights_or_records": differing,
-        "kills_before_the_first_checkpoint": sum(int(row["checkpoint_step"]) == 0 for row in killed),
-        "kills_inside_a_write": sum(int(row["half_written"]) > 0 for row in killed),
-        "most_steps_repeated": max(int(row["repeated"]) for row in killed),
-        "episode_steps": short_task.EPISODE_STEPS,
-        "seconds_of_a_whole_run": whole["seconds"],
-        "command": " ".join(["python", *sys.argv]),
-        "commit": at_commit,
-        "versions": versions(),
-    }
-    (arguments.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     shutil.rmtree(work)
-    print(json.dumps(summary, indent=1))
-    if lost or differing:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent / "peers"
@@ -62,7 +63,7 @@ def tried(python: Path, side: str, situation: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         command = [str(python), str(HERE / f"side_{side}.py"), situation, folder]
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
-        done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=3600)
         lines = done.stdout.strip().splitlines()
         if done.returncode or not lines:
             return f"exit status {done.returncode}: {' '.join(done.stderr.split())[-300:]}"
@@ -73,16 +74,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pip-option", action="append", default=[])
+    parser.add_argument("--jobs", type=int, default=1, help="situations tried at a time")
+    parser.add_argument("--only", choices=SITUATIONS, action="append", help="keep what the file holds of the others")
     arguments = parser.parse_args()
     peers = peer_python(arguments.pip_option)
     pythons = {"mbpo": Path(sys.executable), "sb3": peers, "mbrl": peers}
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        cells = {
+            (situation, side): pool.submit(tried, python, side, situation)
+            for situation in arguments.only or SITUATIONS
+            for side, python in pythons.items()
+        }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    held = {row["situation"]: row for row in csv.DictReader(arguments.out.open())} if arguments.only else {}
+    for situation in arguments.only or SITUATIONS:
+        held[situation] = {"situation": situation, **{side: cells[situation, side].result() for side in pythons}}
     with arguments.out.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["situation", *pythons])
-        for situation in SITUATIONS:
-            rows.writerow([situation, *(tried(python, side, situation) for side, python in pythons.items())])
-            file.flush()
+        rows = csv.DictWriter(file, ["situation", *pythons])
+        rows.writeheader()
+        rows.writerows(held[situation] for situation in SITUATIONS)
 
 
 if __name__ == "__main__":

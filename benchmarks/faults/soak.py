@@ -2,10 +2,10 @@
 
     python benchmarks/faults/soak.py --out benchmarks/results/faults/soak.csv
 
-A point that its action pushes, in episodes of 50 steps; SAC in the smallest networks with one update a step, a
-replay buffer of 100 000 rows that goes round ten times, a folder with checkpoints and records. A line
-for every 10 000 steps: processor seconds (of all threads, so that a busy machine does not count), resident
-memory, open files, and what lies in the folder.
+A point that its action pushes, in episodes of 50 steps; SAC that acts at random and never updates, so that
+what is measured is everything else: the loop, the environment's watch, the replay buffer, records, checkpoints,
+evaluations. A line for every 10 000 steps: processor time (of all threads, so that a busy machine does not
+count), resident memory, open files, what lies in the folder, and what the last checkpoint wrote.
 """
 
 import argparse
@@ -21,9 +21,19 @@ import numpy as np
 from gymnasium import spaces
 
 from mbpo import SAC
+from mbpo.training import checkpoint
 
 EVERY = 10_000
-COLUMNS = ("env_step", "cpu_us_per_step", "resident_mb", "open_files", "folder_mb", "records", "checkpoint_files")
+COLUMNS = (
+    "env_step",
+    "cpu_us_per_step",
+    "resident_mb",
+    "open_files",
+    "folder_mb",
+    "records",
+    "checkpoint_files",
+    "checkpoint_kb",
+)
 
 
 class Point(gymnasium.Env[Any, Any]):
@@ -59,12 +69,21 @@ def main() -> None:
             Point,
             seed=0,
             out=folder,
-            random_steps=1000,
-            replay_capacity=100_000,
+            random_steps=arguments.steps,
+            replay_capacity=arguments.steps,
             eval_freq=50_000,
             eval_episodes=5,
             sac={"hidden_sizes": [8], "batch_size": 8},
         )
+        written, put = [0], checkpoint.put
+
+        def counted(path: Path, payload: bytes) -> None:
+            if path.name.startswith("state-"):  # The first file of a checkpoint.
+                written[0] = 0
+            written[0] += len(payload)
+            put(path, payload)
+
+        checkpoint.put = counted
         rows = csv.DictWriter(file, COLUMNS)
         rows.writeheader()
         last = time.process_time()
@@ -84,6 +103,7 @@ def main() -> None:
                     "folder_mb": round(sum(path.stat().st_size for path in files) / 2**20, 2),
                     "records": run.logbook.count,
                     "checkpoint_files": sum(path.parent.name == "checkpoint" for path in files),
+                    "checkpoint_kb": round(written[0] / 1024, 1),
                 }
             )
             file.flush()

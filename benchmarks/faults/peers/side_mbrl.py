@@ -14,7 +14,7 @@ import omegaconf
 import torch
 from mbrl.env.termination_fns import no_termination
 from mbrl.util.common import create_one_dim_tr_model, create_replay_buffer
-from situations import SECONDS, STEPS, Trap, finite, halve, make, serve, told, with_full_disk
+from situations import STEPS, Trap, finite, halve, make, serve, told, with_full_disk
 
 
 def box(low: Any, high: Any, shape: Any, **_: Any) -> Any:
@@ -68,11 +68,13 @@ def train(folder: Path, fault: str = "") -> None:
 
 
 def fault(name: str, folder: Path) -> str:
-    what = told(lambda: train(folder, name), SECONDS)
+    what = told(lambda: train(folder, name))
     weights = [tensor.detach().numpy() for agent in AGENTS for tensor in agent.policy.state_dict().values()]
-    return (
-        f"{what}; {finite(weights)}; on disk: {', '.join(sorted(path.name for path in folder.iterdir())) or 'nothing'}"
-    )
+    return f"{what}; {finite(weights)}; on disk: {names(folder) or 'nothing'}"
+
+
+def names(folder: Path) -> str:
+    return ", ".join(sorted(path.name for path in folder.iterdir()))
 
 
 def resume(folder: Path) -> str:
@@ -106,8 +108,10 @@ def code(folder: Path) -> str:
     (folder / "env_stats.pickle").write_bytes(pickle.dumps(Trap(folder / "ran")))
     env = make()
     model = create_one_dim_tr_model(settings(), env.observation_space.shape, env.action_space.shape)
-    what = told(lambda: model.load(str(folder)))
-    return f"{what}; code from the file {'ran' if (folder / 'ran').exists() else 'did not run'}"
+    whole = told(lambda: model.load(str(folder)))
+    stats = told(lambda: model.input_normalizer.load(str(folder)))
+    ran = "ran" if (folder / "ran").exists() else "did not run"
+    return f"model.load: {whole}; its normalizer's load: {stats}; code from the file {ran}"
 
 
 def two_writers(folder: Path) -> str:

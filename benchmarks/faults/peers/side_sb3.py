@@ -10,7 +10,7 @@ from typing import Any
 
 import cloudpickle
 import torch
-from situations import SECONDS, STEPS, Trap, finite, halve, make, serve, told, with_full_disk
+from situations import STEPS, Trap, finite, halve, make, serve, told, with_full_disk
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.env_checker import check_env
@@ -39,7 +39,7 @@ def checkpoints(folder: Path) -> CheckpointCallback:
 
 def fault(name: str, folder: Path) -> str:
     model = agent(name)
-    what = told(lambda: model.learn(STEPS, callback=checkpoints(folder)), SECONDS)
+    what = told(lambda: model.learn(STEPS, callback=checkpoints(folder)))
     kept = sorted(int(path.stem.split("_")[-2]) for path in folder.glob("rl_model_*_steps.zip"))
     return f"{what}; {finite(weights(model))}; last file of step {kept[-1] if kept else 0}"
 
