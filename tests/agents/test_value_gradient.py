@@ -20,6 +20,8 @@ from mbpo.agents.value_gradient import (
     critic_target,
     expanded_value,
     init_value,
+    judged_value,
+    last_alive,
     mean_action,
     moved_bounds,
     q_values,
@@ -92,7 +94,7 @@ def roll(horizon: int, actor=None) -> ShortRollout:
 @pytest.mark.parametrize("horizon", [1, 2, 5])
 def test_expanded_value_by_hand(horizon):
     rollout = roll(horizon)
-    last_q = q_values(CRITICS, BOUNDS, rollout.last_obs, rollout.last_action, EYES).mean(axis=0)
+    last_q = q_values(CRITICS, BOUNDS, rollout.obs[-1], rollout.actions[-1], EYES).mean(axis=0)
     found = expanded_value(rollout, last_q, jnp.asarray(0.0), GAMMA)
     np.testing.assert_allclose(found, [value_by_hand(float(s), horizon) for s in STARTS[:, 0]], rtol=1e-3)
 
@@ -111,13 +113,11 @@ def test_an_end_masks_what_follows():
 def test_entropy_counts_from_the_first_step_in_the_value_and_from_the_second_in_the_target():
     alpha, log_probs = jnp.asarray(0.5), jnp.array([[1.0], [2.0], [4.0]])
     rollout = ShortRollout(
-        first_obs=jnp.zeros((1, 1)),
-        first_action=jnp.zeros((1, 1)),
+        obs=jnp.zeros((3, 1, 1)),
+        actions=jnp.zeros((3, 1, 1)),
         rewards=jnp.array([[10.0], [20.0]]),
         log_probs=log_probs,
         alive=jnp.ones((3, 1), bool),
-        last_obs=jnp.zeros((1, 1)),
-        last_action=jnp.zeros((1, 1)),
     )
     value = expanded_value(rollout, jnp.array([100.0]), alpha, GAMMA)
     assert float(value[0]) == pytest.approx(9.5 + 0.9 * 19 + 0.81 * 98)
@@ -156,6 +156,31 @@ def test_the_actor_climbs_the_value_through_the_model(horizon):
     )
     np.testing.assert_allclose(found, expected, rtol=2e-3)
     assert abs(expected[0]) > 0.05
+
+
+def test_a_judged_end_by_hand_and_its_slope():
+    rollout = roll(5, sure_actor(0.0, 0.9))
+    a = 1 + 2 * np.tanh(0.9)
+    path = [0.3]
+    for _ in range(2):
+        path.append(0.8 * path[-1] + 0.5 * a)
+    obs, _ = last_alive(rollout)
+    np.testing.assert_allclose(obs[:, 0], [path[-1], -1.2 * 0.8**3 + 0.5 * a * (1 + 0.8 + 0.64), 2.5], rtol=1e-4)
+    found = judged_value(rollout, jnp.array([50.0, 0.0, 70.0]), jnp.asarray(0.0), GAMMA)
+    rewards = [2 * s - a for s in path]
+    assert float(found[0]) == pytest.approx(rewards[0] + 0.9 * rewards[1] + 0.81 * 50, rel=1e-4)
+    assert float(found[2]) == pytest.approx(70.0)
+
+    def slope(bias, judge_ends):
+        actor = linear([[0.0, 0.0]], jnp.stack([bias, jnp.asarray(-30.0)]))
+        same = {"horizon": 5, "gamma": GAMMA, "eyes": EYES, "judge_ends": judge_ends}
+        start = STARTS[2:]
+        return actor_loss(actor, CRITICS, BOUNDS, jnp.asarray(0.0), world, start, jax.random.key(1), **same)[0]
+
+    # One action and it is over: without judgement only the reward 2 s − a has a gradient, with it only Q.
+    da = 2 * (1 - np.tanh(0.9) ** 2)
+    assert float(jax.grad(slope)(jnp.asarray(0.9), False)) == pytest.approx(da, rel=1e-3)
+    assert float(jax.grad(slope)(jnp.asarray(0.9), True)) == pytest.approx(-7 * (0.2 - 0.3) / 2 * da / 2, rel=1e-3)
 
 
 def test_no_gradient_passes_through_the_target():
@@ -213,7 +238,7 @@ def test_mean_action_and_the_noise_around_it():
     obs = jnp.array([[0.3]])
     assert float(mean_action(sure_actor(), obs, EYES)[0, 0]) == pytest.approx(act(0.3), rel=1e-5)
     wide = linear([[0.7, 0.0]], [-0.2, 1.0])
-    draw = jax.vmap(lambda k: short_rollout(wide, world, obs, k, horizon=1, eyes=EYES).first_action)
+    draw = jax.vmap(lambda k: short_rollout(wide, world, obs, k, horizon=1, eyes=EYES).actions[0])
     u = np.arctanh((np.asarray(draw(jax.random.split(jax.random.key(0), 4000)))[:, 0, 0] - 1) / 2)
     assert u.std() == pytest.approx(np.log1p(np.exp(1.0)) + MIN_STD, rel=0.05)
 

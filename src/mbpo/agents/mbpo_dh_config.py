@@ -44,6 +44,9 @@ class ValueGradientConfig:
     target_entropy: float | None = None
     """Entropy the temperature aims at, in nats, for actions rescaled to [-1, 1]; None: minus the
     number of action dimensions."""
+    judge_ends: bool = False
+    """Let the critics judge the last state before an end for the actor, instead of counting nothing
+    after it: then ends have a slope. Not published."""
     bound_quantile: Annotated[float, Ge(0), Lt(0.5)] = 0.01
     """Q is believed to lie between this and the opposite quantile of the soft rewards, over 1 - gamma."""
 

@@ -73,15 +73,14 @@ class ValueState(eqx.Module):
 class ShortRollout(NamedTuple):
     """H steps from each start state, with gradients by the actor's parameters."""
 
-    first_obs: Float[Array, "batch obs"]
-    first_action: Float[Array, "batch act"]
+    obs: Float[Array, "step1 batch obs"]
+    """s_0 to s_H; meaningless after an end."""
+    actions: Float[Array, "step1 batch act"]
+    """The last one only Q judges."""
     rewards: Float[Array, "step batch"]
     log_probs: Float[Array, "step1 batch"]
-    """One more than rewards: that of the last action, which only Q judges."""
     alive: Bool[Array, "step1 batch"]
     """Whether nothing has ended before s_t; true at t = 0."""
-    last_obs: Float[Array, "batch obs"]
-    last_action: Float[Array, "batch act"]
 
 
 class Eyes(NamedTuple):
@@ -151,19 +150,17 @@ def short_rollout(
         survives = alive & ~out.terminated
         # A dead row keeps a harmless state: it is still computed (static shapes), never counted.
         next_obs = jnp.where(survives[:, None], out.next_obs, start_obs)
-        return (next_obs, survives), (action, out.reward, log_prob, alive)
+        return (next_obs, survives), (obs, action, out.reward, log_prob, alive)
 
     start = (start_obs, jnp.ones(start_obs.shape[:1], bool))
-    (last_obs, survives), (actions, rewards, log_probs, alive) = jax.lax.scan(step, start, jnp.arange(horizon))
+    (last_obs, survives), (obs, actions, rewards, log_probs, alive) = jax.lax.scan(step, start, jnp.arange(horizon))
     last_action, last_log_prob = act(last_obs, horizon)
     return ShortRollout(
-        first_obs=start_obs,
-        first_action=actions[0],
+        obs=jnp.concatenate([obs, last_obs[None]]),
+        actions=jnp.concatenate([actions, last_action[None]]),
         rewards=rewards,
         log_probs=jnp.concatenate([log_probs, last_log_prob[None]]),
         alive=jnp.concatenate([alive, survives[None]]),
-        last_obs=last_obs,
-        last_action=last_action,
     )
 
 
@@ -174,6 +171,28 @@ def expanded_value(
     gains = jnp.concatenate([rollout.rewards, last_q[None]]) - alpha * rollout.log_probs
     discounts = gamma ** jnp.arange(gains.shape[0])
     return discounts @ jnp.where(rollout.alive, gains, 0.0)
+
+
+def last_alive(rollout: ShortRollout) -> tuple[Float[Array, "batch obs"], Float[Array, "batch act"]]:
+    """(s_T, a_T) of each row: at H, or before the end that its rollout has met."""
+    last = rollout.alive.sum(axis=0) - 1
+    rows = jnp.arange(last.shape[0])
+    return rollout.obs[last, rows], rollout.actions[last, rows]
+
+
+def judged_value(
+    rollout: ShortRollout, q: Float[Array, " batch"], alpha: Float[Array, ""], gamma: float
+) -> Float[Array, " batch"]:
+    """V with a branch cut before its end, Σ_{t<T} γ^t (r_t − α log π_t) + γ^T (Q(s_T, a_T) − α log π_T).
+
+    In V an end is a step: no gradient passes to the actions that led to it, and where the policy
+    ends every branch within H it learns nothing. Q(s_T, a_T) slopes towards actions that do not.
+    """
+    steps, last = jnp.arange(rollout.alive.shape[0]), rollout.alive.sum(axis=0) - 1
+    discounts = gamma**steps
+    rewards = discounts[:-1] @ jnp.where(rollout.alive[1:], rollout.rewards, 0.0)
+    entropies = discounts @ jnp.where(rollout.alive, -alpha * rollout.log_probs, 0.0)
+    return rewards + entropies + gamma**last * q
 
 
 def critic_target(
@@ -193,7 +212,7 @@ def critic_loss(
     key: Key[Array, ""] | None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Σ_j E[(Q_j(s_0, a_0) − target)²] in units of the bounds' width, and the mean Q for the log."""
-    obs, action = jax.lax.stop_gradient((rollout.first_obs, rollout.first_action))
+    obs, action = jax.lax.stop_gradient((rollout.obs[0], rollout.actions[0]))
     q = q_values(critics, bounds, obs, action, eyes, key)
     return jnp.mean(((q - target) / bounds.width) ** 2, axis=-1).sum(), q.mean()
 
@@ -210,10 +229,15 @@ def actor_loss(
     horizon: int,
     gamma: float,
     eyes: Eyes,
+    judge_ends: bool = False,
 ) -> tuple[Float[Array, ""], ShortRollout]:
     """−E[V] with the critics' mean at the end, and the rollout for whoever else needs it."""
     rollout = short_rollout(actor, model_step, start_obs, key, horizon=horizon, eyes=eyes)
-    last_q = q_values(critics, bounds, rollout.last_obs, rollout.last_action, eyes).mean(axis=0)
+    if judge_ends:
+        obs, action = last_alive(rollout)
+        q = q_values(critics, bounds, obs, action, eyes).mean(axis=0)
+        return -judged_value(rollout, q, alpha, gamma).mean(), rollout
+    last_q = q_values(critics, bounds, rollout.obs[-1], rollout.actions[-1], eyes).mean(axis=0)
     return -expanded_value(rollout, last_q, alpha, gamma).mean(), rollout
 
 
@@ -223,7 +247,7 @@ def target_q(
     """The smaller value of two target critics drawn at random (Chen et al. 2021, REDQ), cut to the bounds."""
     pair = jax.random.permutation(key, target_critics.weights[0].shape[0])[:2]
     chosen = jax.tree.map(lambda leaf: leaf[pair], target_critics)
-    q = q_values(chosen, bounds, rollout.last_obs, rollout.last_action, eyes).min(axis=0)
+    q = q_values(chosen, bounds, rollout.obs[-1], rollout.actions[-1], eyes).min(axis=0)
     return jnp.clip(q, bounds.low, bounds.high)
 
 
@@ -317,6 +341,7 @@ def value_update(
         horizon=config.horizon,
         gamma=config.gamma,
         eyes=eyes,
+        judge_ends=config.judge_ends,
     )
     entropy = -rollout.log_probs[0].mean()
     target_entropy = -float(eyes.action.scale.shape[0]) if config.target_entropy is None else config.target_entropy
