@@ -6,6 +6,8 @@ first file that pytest loads. `mbpo.agents.config` is left out: pydantic checks 
 
 import os
 
+import jax
+import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
@@ -16,7 +18,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 CHECKED = ["mbpo.nn", "mbpo.data", "mbpo.model", "mbpo.planning"]
 CHECKED += [
     f"mbpo.agents.{name}"
-    for name in ("sac", "mbpo", "value_gradient", "mbpo_dh", "gating", "sac_agent", "pets", "dyna_q")
+    for name in ("sac", "mbpo", "value_gradient", "value_updates", "mbpo_dh", "gating", "sac_agent", "pets", "dyna_q")
 ]
 install_import_hook(CHECKED, "beartype.beartype")
 
@@ -31,3 +33,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
 )
 settings.load_profile("mbpo")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def let_go_of_compiled_code():
+    """Every compiled function holds a dozen memory maps, and Linux allows a process 65,530 of them in all."""
+    yield
+    jax.clear_caches()

@@ -100,7 +100,7 @@ def test_short_rollouts_start_where_long_ones_went(agent, driven):
     assert rows == size
     # Most long rollouts come near the target and stay; the real states they began at are spread out.
     imagined, real = np.abs(state.imagined.data.obs[:, 0]), np.abs(state.real.data.obs[: int(state.real.size), 0])
-    assert np.median(imagined) < 0.5 * np.median(real)
+    assert np.median(imagined) < 0.7 * np.median(real)
     # A long rollout's states follow one another.
     follow = np.abs(state.imagined.data.next_obs[:20] - state.imagined.data.obs[20:40])
     assert (follow < 1e-6).mean() > 0.8 or int(state.imagined.position) % 20 != 0

@@ -16,19 +16,15 @@ from mbpo.agents.value_gradient import (
     ShortRollout,
     actor_loss,
     critic_loss,
-    critic_only_update,
     critic_target,
     expanded_value,
-    init_value,
     judged_value,
     last_alive,
     mean_action,
-    moved_bounds,
     q_values,
     short_rollout,
-    target_q,
-    value_update,
 )
+from mbpo.agents.value_updates import critic_only_update, init_value, moved_bounds, target_q, value_update
 from mbpo.nn.normalizer import Normalizer
 from mbpo.nn.normed_mlp import NormedMLP
 from mbpo.types import ModelOutput, Spec

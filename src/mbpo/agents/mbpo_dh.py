@@ -29,16 +29,8 @@ from mbpo.agents.base import Agent, Memory
 from mbpo.agents.exploration import held_random_action
 from mbpo.agents.mbpo_dh_config import MBPODHConfig
 from mbpo.agents.sac import action_bounds
-from mbpo.agents.value_gradient import (
-    Eyes,
-    ValueState,
-    critic_only_update,
-    fresh_optimizers,
-    init_value,
-    mean_action,
-    sample_action,
-    value_update,
-)
+from mbpo.agents.value_gradient import Eyes, mean_action, sample_action
+from mbpo.agents.value_updates import ValueState, critic_only_update, fresh_optimizers, init_value, value_update
 from mbpo.agents.world_model import (
     completed,
     init_model,

@@ -1,0 +1,182 @@
+"""Updates of double-horizon MBPO's actor and critics: one step down the losses of `value_gradient`.
+
+Kubo et al. 2025 (arXiv:2512.15439), with the bounds of Q, the pairs of target critics and the fresh
+optimisers of its authors' code.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from mbpo.agents.mbpo_dh_config import ValueGradientConfig
+from mbpo.agents.sac import alpha_loss
+from mbpo.agents.value_gradient import (
+    Eyes,
+    ReturnBounds,
+    ShortRollout,
+    ValueParams,
+    actor_loss,
+    critic_loss,
+    critic_target,
+    q_values,
+    short_rollout,
+)
+from mbpo.nn.normed_mlp import NormedMLP, make_normed_mlp
+from mbpo.types import Metrics, ModelStep, Spec
+
+CRITIC_NORM_EPS = 1e-5
+
+
+class ValueState(eqx.Module):
+    """All that the learner remembers between updates."""
+
+    params: ValueParams
+    target_critics: NormedMLP
+    bounds: ReturnBounds
+    """Both 0 before the first update."""
+    actor_optimizer: optax.OptState
+    """Of actor and temperature."""
+    critic_optimizer: optax.OptState
+
+
+def target_q(
+    target_critics: NormedMLP, bounds: ReturnBounds, rollout: ShortRollout, key: Key[Array, ""], eyes: Eyes
+) -> Float[Array, " batch"]:
+    """The smaller value of two target critics drawn at random (Chen et al. 2021, REDQ), cut to the bounds."""
+    pair = jax.random.permutation(key, target_critics.weights[0].shape[0])[:2]
+    chosen = jax.tree.map(lambda leaf: leaf[pair], target_critics)
+    q = q_values(chosen, bounds, rollout.obs[-1], rollout.actions[-1], eyes).min(axis=0)
+    return jnp.clip(q, bounds.low, bounds.high)
+
+
+def moved_bounds(
+    bounds: ReturnBounds, rollout: ShortRollout, alpha: Float[Array, ""], config: ValueGradientConfig
+) -> ReturnBounds:
+    """A small step towards quantiles of the soft rewards divided by 1 − γ, and 0: what an end is worth."""
+    soft = (rollout.rewards - alpha * rollout.log_probs[:-1]).reshape(-1)
+    tails = jnp.asarray([config.bound_quantile, 1 - config.bound_quantile])
+    low, high = jnp.quantile(soft, tails) / (1 - config.gamma)
+    now = ReturnBounds(jnp.minimum(low, 0.0), jnp.maximum(high, 0.0))
+    fresh = bounds.low == bounds.high
+    rate = config.learning_rate
+    return jax.tree.map(lambda old, new: jnp.where(fresh, new, old + rate * (new - old)), bounds, now)
+
+
+def make_optimizer(config: ValueGradientConfig) -> optax.GradientTransformation:
+    """Adam; one for actor and temperature, one for the critics."""
+    return optax.adam(config.learning_rate)
+
+
+def init_value(spec: Spec, config: ValueGradientConfig, key: Key[Array, ""]) -> ValueState:
+    """An orthogonal actor; critics that all say the middle of the bounds; targets that are copies."""
+    actor_key, critic_key = jax.random.split(key)
+    sizes, pair = config.hidden_sizes, spec.obs_dim + spec.action_dim
+    actor = make_normed_mlp(actor_key, spec.obs_dim, sizes, 2 * spec.action_dim, init="orthogonal")
+    eps = (CRITIC_NORM_EPS,) * len(sizes) if config.critic_layer_norm else ()
+    dropout = (config.critic_dropout,) * len(sizes)
+
+    def make_critic(k: Key[Array, ""]) -> NormedMLP:
+        critic = make_normed_mlp(k, pair, sizes, 1, norm_eps=eps, dropout=dropout)
+        last = (jnp.zeros_like(critic.weights[-1]), jnp.zeros_like(critic.biases[-1]))
+        return eqx.tree_at(lambda c: (c.weights[-1], c.biases[-1]), critic, last)
+
+    critics = jax.vmap(make_critic)(jax.random.split(critic_key, config.num_critics))
+    params = ValueParams(actor, critics, jnp.log(jnp.asarray(config.initial_alpha, jnp.float32)))
+    bounds = ReturnBounds(jnp.zeros(()), jnp.zeros(()))
+    return fresh_optimizers(ValueState(params, jax.tree.map(jnp.copy, critics), bounds, (), ()), config)
+
+
+def fresh_optimizers(state: ValueState, config: ValueGradientConfig) -> ValueState:
+    """Forget the moments of gradients through a model that is no more."""
+    optimizer, params = make_optimizer(config), state.params
+    moments = optimizer.init((params.actor, params.log_alpha)), optimizer.init(params.critics)
+    return ValueState(params, state.target_critics, state.bounds, *moments)
+
+
+def critics_update(
+    state: ValueState, rollout: ShortRollout, key: Key[Array, ""], *, eyes: Eyes, config: ValueGradientConfig
+) -> tuple[ValueState, Metrics]:
+    """One gradient step of the critics on a rollout, then of their targets."""
+    params, alpha = state.params, jnp.exp(state.params.log_alpha)
+    pair_key, drop_key = jax.random.split(key)
+    rollout = jax.lax.stop_gradient(rollout)
+    bounds = moved_bounds(state.bounds, rollout, alpha, config)
+    last_q = target_q(state.target_critics, bounds, rollout, pair_key, eyes)
+    target = critic_target(rollout, last_q, alpha, config.gamma)
+    (loss, q_mean), grads = jax.value_and_grad(critic_loss, has_aux=True)(
+        params.critics, bounds, rollout, target, eyes, drop_key
+    )
+    updates, moments = make_optimizer(config).update(grads, state.critic_optimizer)
+    critics = optax.apply_updates(params.critics, updates)
+    target_critics = optax.incremental_update(critics, state.target_critics, config.tau)
+    state = ValueState(params._replace(critics=critics), target_critics, bounds, state.actor_optimizer, moments)
+    return state, {"critic_loss": loss, "q_mean": q_mean, "q_low": bounds.low, "q_high": bounds.high}
+
+
+def value_update(
+    state: ValueState,
+    model_step: ModelStep,
+    start_obs: Float[Array, "batch obs"],
+    key: Key[Array, ""],
+    *,
+    eyes: Eyes,
+    config: ValueGradientConfig,
+) -> tuple[ValueState, Metrics]:
+    """One gradient step of critics, actor and temperature from one short rollout, then of the targets.
+
+    All gradients are taken at the same parameters.
+    """
+    rollout_key, critic_key = jax.random.split(key)
+    params, alpha = state.params, jnp.exp(state.params.log_alpha)
+    (loss, rollout), grad_actor = jax.value_and_grad(actor_loss, has_aux=True)(
+        params.actor,
+        params.critics,
+        state.bounds,
+        alpha,
+        model_step,
+        start_obs,
+        rollout_key,
+        horizon=config.horizon,
+        gamma=config.gamma,
+        eyes=eyes,
+        judge_ends=config.judge_ends,
+    )
+    entropy = -rollout.log_probs[0].mean()
+    target_entropy = -float(eyes.action.scale.shape[0]) if config.target_entropy is None else config.target_entropy
+    grad_alpha = jax.grad(alpha_loss)(params.log_alpha, entropy, target_entropy)
+    updates, moments = make_optimizer(config).update((grad_actor, grad_alpha), state.actor_optimizer)
+    actor, log_alpha = optax.apply_updates((params.actor, params.log_alpha), updates)
+    state, metrics = critics_update(state, rollout, critic_key, eyes=eyes, config=config)
+    state = ValueState(
+        ValueParams(actor, state.params.critics, log_alpha),
+        state.target_critics,
+        state.bounds,
+        moments,
+        state.critic_optimizer,
+    )
+    alive = rollout.alive[-1].mean()
+    return state, {
+        **metrics,
+        "actor_loss": loss,
+        "alpha": jnp.exp(log_alpha),
+        "entropy": entropy,
+        "short_rollout_alive": alive,
+        "actor_grad_norm": jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(grad_actor))),
+    }
+
+
+def critic_only_update(
+    state: ValueState,
+    model_step: ModelStep,
+    start_obs: Float[Array, "batch obs"],
+    key: Key[Array, ""],
+    *,
+    eyes: Eyes,
+    config: ValueGradientConfig,
+) -> ValueState:
+    """As `value_update`, with the policy left as it is."""
+    rollout_key, critic_key = jax.random.split(key)
+    rollout = short_rollout(state.params.actor, model_step, start_obs, rollout_key, horizon=config.horizon, eyes=eyes)
+    return critics_update(state, rollout, critic_key, eyes=eyes, config=config)[0]
