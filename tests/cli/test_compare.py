@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -296,7 +297,10 @@ def test_one_seed_to_the_end_and_stopped_in_the_next(place):
         for line in process.stdout:
             lines.append(line)
             if "seed 1 started" in line:
-                seen = processes_in(out)  # The command and its run, where /proc tells.
+                # The command and its run, where /proc tells. A process just begun has no command line yet.
+                until = time.monotonic() + 1
+                while len(seen := processes_in(out)) < 2 and time.monotonic() < until:
+                    time.sleep(0.01)
                 process.send_signal(signal.SIGTERM)
     printed = "".join(lines)
     assert process.returncode == 130, printed
