@@ -17,6 +17,7 @@ a gradient whose variance stays small. Model, buffers and rollouts are MBPO's; t
 
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import equinox as eqx
@@ -75,6 +76,8 @@ class MBPODHAgent(Agent[MBPODHState]):
     """Double-horizon MBPO for one environment's shape, settings and termination rule."""
 
     spec: Spec
+    grown = ("real",)
+    parts = MappingProxyType({"_fit": "fit", "_imagine": "rollout"})
 
     def __init__(
         self,

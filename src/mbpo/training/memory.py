@@ -5,6 +5,7 @@ import math
 import os
 
 from mbpo.agents.config import MBPOConfig, ModelConfig
+from mbpo.agents.mbpo_dh_config import MBPODHConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.errors import ConfigError
@@ -35,13 +36,15 @@ def least_bytes(config: RunConfig, spec: Spec | TabularSpec) -> int:
         return FLOAT * spec.num_states * spec.num_actions
     row = FLOAT * (2 * spec.obs_dim + spec.action_dim + 1) + 1
     total = 0
-    if isinstance(chosen, MBPOConfig | PETSConfig | SACAgentConfig):
+    if isinstance(chosen, MBPOConfig | MBPODHConfig | PETSConfig | SACAgentConfig):
         total += chosen.replay_capacity * row
     if isinstance(chosen, MBPOConfig | PETSConfig):
         total += _ensemble(chosen.model, spec)
     if isinstance(chosen, MBPOConfig):
         rounds = max(chosen.epoch_length // chosen.model_train_freq, 1) * chosen.model_retain_epochs
         total += rounds * chosen.num_branches * chosen.max_rollout_length * row
+    if isinstance(chosen, MBPODHConfig):
+        total += chosen.retain_rollouts * chosen.rollout_batch_size * chosen.rollout_length * row
     if isinstance(chosen, MBPOConfig | SACAgentConfig):
         sizes = chosen.sac.hidden_sizes
         # An actor and two critics with Adam's two moments, and the critics' targets.
