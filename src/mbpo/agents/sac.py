@@ -28,8 +28,7 @@ MIN_LOG_STD, MAX_LOG_STD = -20.0, 2.0
 
 
 Critics = tuple[MLP, ...]
-"""A tuple and not one network with a leading axis: products of plain matrices are a tenth faster on a
-CPU, and half again on two cores."""
+"""A tuple and not one network with a leading axis: products of plain matrices copy less on a CPU."""
 
 
 class SACParams(NamedTuple):
@@ -235,7 +234,7 @@ def sac_updates(
     """One update per leading index of `batches`, in a compiled loop; metrics averaged over it."""
     update = partial(sac_update, spec=spec, config=config)
     num_batches, batch_size = batches.reward.shape
-    # All draws at once: a generator called in every lap costs as much as a tenth of a small network's update.
+    # All draws at once: calling the generator in every lap costs a small network's update dearly.
     noise = jax.vmap(lambda k: update_noise(k, batch_size, spec.action_dim))(jax.random.split(key, num_batches))
     state, metrics = jax.lax.scan(lambda s, xs: update(s, xs[0], xs[1]), state, (batches, noise))
     return state, jax.tree.map(jnp.mean, metrics)

@@ -1,7 +1,7 @@
 """An ensemble's parameters taken apart, as gradient descent computes with them.
 
-A gradient of one network after the other keeps two cores busy half as well again as one of all networks
-with a leading axis, and costs one core a few per cent; an axis taken apart once a fit costs nothing.
+A gradient of one network after the other keeps two cores busier than one of all networks with a leading
+axis, and costs one core little; an axis taken apart once a fit costs nothing.
 """
 
 import jax
