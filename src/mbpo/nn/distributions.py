@@ -18,8 +18,9 @@ LOG_2PI = math.log(2 * math.pi)
 def standard_normal(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Draws from N(0, 1), by the inverse of its distribution function.
 
-    Faster than `jax.random.normal` on a CPU, whose erf⁻¹ is slow where it is large. Uniform draws are multiples of 2⁻²³; half a step is added, so that 0 is never inverted and the draws are
-    symmetric. The largest is 5.3.
+    Faster than `jax.random.normal` on a CPU, whose erf⁻¹ is slow where it is large. Uniform draws are
+    multiples of 2⁻²³; half a step is added, so that 0 is never inverted and the draws are symmetric.
+    The largest is 5.3.
     """
     return jax.scipy.special.ndtri(jax.random.uniform(key, shape) + 2**-24)
 
