@@ -96,9 +96,11 @@ class SACAgent(Agent[SACAgentState]):
         self, state: SACAgentState, transition: Transition, env_step: int, key: Key[Array, ""]
     ) -> tuple[SACAgentState, Metrics]:
         """Lines 3–5: store the transition, then `utd_ratio` updates."""
+        real = self._store(state.real, transition)
         if env_step < self.config.random_steps:
-            return self._store(state, transition), {}
-        return self._store_and_update(state, transition, key)
+            return SACAgentState(state.sac, real), {}
+        sac, metrics = self._update(state.sac, real, key)
+        return SACAgentState(sac, real), metrics
 
     def memory(self, batch: int) -> Memory:
         return ()
@@ -127,16 +129,14 @@ class SACAgent(Agent[SACAgentState]):
     def _mean(self, sac: SACState, obs: Array) -> Array:
         return mean_action(sac.params.actor, obs, action_bounds(self.spec))
 
-    @partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def _store(self, state: SACAgentState, transition: Transition) -> SACAgentState:
-        return SACAgentState(state.sac, insert(state.real, transition))
+    # Two, since one function that both wrote to the buffer and drew from it would copy a part of it at each step.
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def _store_and_update(
-        self, state: SACAgentState, transition: Transition, key: Key[Array, ""]
-    ) -> tuple[SACAgentState, Metrics]:
-        real = insert(state.real, transition)
+    def _store(self, real: Replay, transition: Transition) -> Replay:
+        return insert(real, transition)
+
+    @partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def _update(self, sac: SACState, real: Replay, key: Key[Array, ""]) -> tuple[SACState, Metrics]:
         batch_key, update_key = jax.random.split(key)
         batches = sample_rows(real, batch_key, (self.config.utd_ratio, self.config.sac.batch_size))
-        sac, metrics = sac_updates(state.sac, batches, update_key, spec=self.spec, config=self.config.sac)
-        return SACAgentState(sac, real), metrics
+        return sac_updates(sac, batches, update_key, spec=self.spec, config=self.config.sac)

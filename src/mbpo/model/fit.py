@@ -107,7 +107,10 @@ def _member_loss(
     return nll + penalty + decay
 
 
-def _normalized_rows(ensemble: Ensemble, rows: Transition) -> tuple[Array, Array]:
+def normalized_rows(
+    ensemble: Ensemble, rows: Transition
+) -> tuple[Float[Array, "*batch in"], Float[Array, "*batch out"]]:
+    """Inputs and targets of real transitions as the networks see them."""
     x = ensemble.inputs.normalize(jnp.concatenate([rows.obs, rows.action], axis=-1))
     y = make_targets(rows.obs, rows.reward, rows.next_obs, residual=ensemble.residual)
     return x, ensemble.targets.normalize(y)
@@ -134,7 +137,7 @@ def holdout_error(
         # The last block is moved back to fit, and rows already counted are masked.
         start = jnp.minimum(i * block, slots.shape[0] - block)
         position = start + jnp.arange(block)
-        x, y = _normalized_rows(ensemble, take(replay, jax.lax.dynamic_slice_in_dim(slots, start, block)))
+        x, y = normalized_rows(ensemble, take(replay, jax.lax.dynamic_slice_in_dim(slots, start, block)))
         mean, _ = predict_normalized(params, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
         counted = (position >= i * block) & (position < count)
         row_error = jnp.sqrt(jnp.mean((mean - y) ** 2, axis=-1))
@@ -255,7 +258,7 @@ def fit_ensemble(
     def train_epoch(members: Members, optimizer_state: optax.OptState, epoch_key: Key[Array, ""]) -> _Epoch:
         def train_batch(i: Int[Array, ""], epoch: _Epoch) -> _Epoch:
             train_slots = draw_train_slots(split, entries, jax.random.fold_in(epoch_key, i), batch_size)
-            x, y = _normalized_rows(ensemble, take(replay, train_slots))
+            x, y = normalized_rows(ensemble, take(replay, train_slots))
             loss, grads = jax.value_and_grad(ensemble_loss)(epoch.members, x, y, weight_decay=weight_decay)
             updates, optimizer_state = optimizer.update(grads, epoch.optimizer_state)
             return _Epoch(optax.apply_updates(epoch.members, updates), optimizer_state, epoch.train_loss + loss)

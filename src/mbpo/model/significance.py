@@ -17,10 +17,10 @@ from jaxtyping import Array, Float, Int, Key
 
 from mbpo.data.replay import Replay, take
 from mbpo.data.split import DataSplit, draw_train_slots, num_train_entries, select_holdout_slots
-from mbpo.model.ensemble import Ensemble, make_targets
-from mbpo.model.fit import FitState, holdout_error, refresh_normalizers
+from mbpo.model.ensemble import Ensemble
+from mbpo.model.fit import FitState, holdout_error, normalized_rows, refresh_normalizers
 from mbpo.model.homoscedastic import MIN_LOG_STD, HomoscedasticParams, decay_shares
-from mbpo.types import Metrics, Transition
+from mbpo.types import Metrics
 
 NOISE_DECAY = 1e-2
 """Decoupled decay of the log noise towards that of the data; published value."""
@@ -45,13 +45,6 @@ class _Search(NamedTuple):
     best_epoch: Int[Array, ""]
     epochs_since_better: Int[Array, ""]
     train_loss: Float[Array, ""]
-
-
-def _rows(ensemble: Ensemble, rows: Transition) -> tuple[Array, Array]:
-    """Normalised inputs and targets."""
-    x = ensemble.inputs.normalize(jnp.concatenate([rows.obs, rows.action], axis=-1))
-    y = make_targets(rows.obs, rows.reward, rows.next_obs, residual=ensemble.residual)
-    return x, ensemble.targets.normalize(y)
 
 
 def homoscedastic_loss(
@@ -114,7 +107,7 @@ def holdout_scores(
         # The last block is moved back to fit; rows already scored get the same score again.
         start = jnp.minimum(i * block, slots.shape[0] - block)
         rows = take(replay, jax.lax.dynamic_slice_in_dim(slots, start, block))
-        found = row_scores(params, *_rows(ensemble, rows))
+        found = row_scores(params, *normalized_rows(ensemble, rows))
         return jax.lax.dynamic_update_slice_in_dim(scores, found, start, axis=0)
 
     scores = jax.lax.fori_loop(0, -(-count // block), fill, jnp.zeros(slots.shape))
@@ -192,7 +185,7 @@ def fit_by_significance(
     def train_batch(i: Int[Array, ""], carry: tuple[_Epoch, Key[Array, ""]]) -> tuple[_Epoch, Key[Array, ""]]:
         epoch, epoch_key = carry
         slot_key, drop_key = jax.random.split(jax.random.fold_in(epoch_key, i))
-        x, y = _rows(ensemble, take(replay, draw_train_slots(split, entries, slot_key, batch_size)))
+        x, y = normalized_rows(ensemble, take(replay, draw_train_slots(split, entries, slot_key, batch_size)))
         loss, grads = member_gradients(epoch.params, x, y, drop_key)
         updates, optimizer_state = optimizer.update(grads, epoch.optimizer_state, epoch.params)
         return _Epoch(optax.apply_updates(epoch.params, updates), optimizer_state, epoch.train_loss + loss), epoch_key

@@ -1,0 +1,125 @@
+"""What a fit may cost: gradient steps and rows a step against the error on the transitions that come next.
+
+    python benchmarks/fit_budget.py RUN --variant published --out benchmarks/results/fit_budget/hopper_published.csv
+    python benchmarks/fit_budget.py RUN --variant batch-512 ...          # and so on: VARIANTS below
+
+RUN is any run folder with a replay buffer; its real transitions are replayed in the order in which they
+came. The model is fitted to the first of them, then refitted from warm weights as more arrive, as in
+training. After every fit it is judged on the next transitions, which it has not seen, brought by
+policies that came later: what rollouts until the next refit will meet. One line a fit: processor
+seconds (without compiling), gradient steps, held-out error, and the error on what came next.
+"""
+
+import os
+
+os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+import argparse
+import csv
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mbpo.agents.config import ModelConfig
+from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
+from mbpo.agents.world_model import init_model, refit
+from mbpo.data.split import make_split
+from mbpo.model.ensemble import predict_normalized
+from mbpo.model.fit import normalized_rows
+from mbpo.training.algorithms import load
+from mbpo.types import Transition
+
+COLUMNS = ("variant", "seed", "rows", "cpu_seconds", "grad_steps", "holdout_error", "next_error", "next_nll")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kind of model with some settings changed, and how often it is refitted."""
+
+    kind: type
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+DH, MBPO = HomoscedasticConfig, ModelConfig
+VARIANTS = {
+    "dh-published": Variant(DH),
+    "dh-patience-12": Variant(DH, {"patience": 12.0}),
+    "dh-batch-512": Variant(DH, {"batch_size": 512}),
+    "dh-batch-512-patience-25": Variant(DH, {"batch_size": 512, "patience": 25.0}),
+    "dh-batch-256": Variant(DH, {"batch_size": 256}),
+    "dh-batch-256-lr-3e-4": Variant(DH, {"batch_size": 256, "learning_rate": 3e-4}),
+    "mbpo": Variant(MBPO),
+    "mbpo-5-epochs": Variant(MBPO, {"max_epochs": 5}),
+    "mbpo-2-epochs": Variant(MBPO, {"max_epochs": 2}),
+    "mbpo-1-epoch": Variant(MBPO, {"max_epochs": 1}),
+}
+
+
+def next_scores(state: Any, rows: Transition) -> tuple[float, float]:
+    """Of the elites' mean: the mean over rows of the root of the mean square over outputs, in units of the
+    targets' spread; and −log likelihood under the mixture's mean and variance, without log √2π."""
+    ensemble = state.ensemble
+    x, y = normalized_rows(ensemble, rows)
+    mean, log_var = predict_normalized(ensemble.params, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
+    mean, variance = mean[ensemble.elites], jnp.exp(log_var[ensemble.elites])
+    middle = mean.mean(axis=0)
+    spread = variance.mean(axis=0) + mean.var(axis=0)
+    error = jnp.sqrt(jnp.mean((middle - y) ** 2, axis=-1)).mean()
+    nll = jnp.sum(0.5 * (middle - y) ** 2 / spread + 0.5 * jnp.log(spread), axis=-1).mean()
+    return float(error), float(nll)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--variant", choices=VARIANTS, required=True)
+    parser.add_argument("--first", type=int, default=5000, help="rows of the first fit")
+    parser.add_argument("--every", type=int, default=1000, help="rows between fits")
+    parser.add_argument("--last", type=int, default=15000, help="rows of the last fit")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    known = parser.parse_args()
+    variant = VARIANTS[known.variant]
+    config = variant.kind(**variant.changes)
+    source = load(known.run)
+    data = jax.tree.map(lambda leaf: leaf[: known.last + known.every], source.state.real.data)
+    assert int(source.state.real.size) >= known.last + known.every, "the run holds fewer transitions than that"
+    split_key, init_key, fit_key = jax.random.split(jax.random.key(known.seed), 3)
+    split = make_split(split_key, len(data.reward), config.ensemble_size, config.holdout_ratio)
+    state = init_model(source.spec, config, init_key)
+    replay = replace(source.state.real, data=data)
+
+    fit = jax.jit(lambda state, replay, key: refit(state, replay, split, key, config))
+    compiled = fit.lower(state, replay, fit_key).compile()
+    known.out.parent.mkdir(parents=True, exist_ok=True)
+    with known.out.open("w", newline="") as file:
+        lines = csv.DictWriter(file, COLUMNS)
+        lines.writeheader()
+        for size in range(known.first, known.last + 1, known.every):
+            replay = replace(replay, size=jnp.asarray(size, jnp.int32), position=jnp.asarray(size, jnp.int32))
+            begun = time.process_time()
+            state, metrics = jax.block_until_ready(compiled(state, replay, jax.random.fold_in(fit_key, size)))
+            seconds = time.process_time() - begun
+            coming = slice(size, size + known.every)
+            error, nll = next_scores(state, Transition(*(leaf[coming] for leaf in data)))
+            line = {
+                "variant": known.variant,
+                "seed": known.seed,
+                "rows": size,
+                "cpu_seconds": round(seconds, 2),
+                "grad_steps": int(metrics["model_grad_steps"]),
+                "holdout_error": round(float(metrics["model_holdout_error"]), 5),
+                "next_error": round(error, 5),
+                "next_nll": round(nll, 4),
+            }
+            lines.writerow(line)
+            file.flush()
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
