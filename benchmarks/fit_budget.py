@@ -86,12 +86,13 @@ def main() -> None:
     variant = VARIANTS[known.variant]
     config = variant.kind(**variant.changes)
     source = load(known.run)
-    data = jax.tree.map(lambda leaf: leaf[: known.last + known.every], source.state.real.data)
-    assert int(source.state.real.size) >= known.last + known.every, "the run holds fewer transitions than that"
+    real = source.learned[1].real
+    data = jax.tree.map(lambda leaf: leaf[: known.last + known.every], real.data)
+    assert int(real.size) >= known.last + known.every, "the run holds fewer transitions than that"
     split_key, init_key, fit_key = jax.random.split(jax.random.key(known.seed), 3)
     split = make_split(split_key, len(data.reward), config.ensemble_size, config.holdout_ratio)
     state = init_model(source.spec, config, init_key)
-    replay = replace(source.state.real, data=data)
+    replay = replace(real, data=data)
 
     fit = jax.jit(lambda state, replay, key: refit(state, replay, split, key, config))
     compiled = fit.lower(state, replay, fit_key).compile()
