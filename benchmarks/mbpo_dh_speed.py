@@ -136,7 +136,12 @@ def main() -> int:
     known = parser.parse_args()
     # As many batches whatever the hold-out says: four epochs of six, and its scores with them.
     model = HomoscedasticConfig(
-        batch_size=known.model_batch, patience=100.0, min_epoch_batches=6, max_epochs=4, first_fit_factor=1
+        batch_size=known.model_batch,
+        patience=100.0,
+        min_epoch_batches=6,
+        max_epoch_batches=6,
+        max_epochs=4,
+        first_fit_factor=1,
     )
     config = MBPODHConfig(critic_updates=UPDATES, learner=ValueGradientConfig(num_critics=known.critics), model=model)
     rate, parts, arithmetic = matrix_rate(), measure(config), work(config)
