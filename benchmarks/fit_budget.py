@@ -1,7 +1,7 @@
 """What a fit may cost: gradient steps and rows a step against the error on the transitions that come next.
 
-    python benchmarks/fit_budget.py RUN --variant published --out benchmarks/results/fit_budget/hopper_published.csv
-    python benchmarks/fit_budget.py RUN --variant batch-512 ...          # and so on: VARIANTS below
+    python benchmarks/fit_budget.py RUN --variant dh --out benchmarks/results/fit_budget/dh.csv
+    python benchmarks/fit_budget.py RUN --variant mbpo-1e-3-150 --every 250 ...     # and so on: VARIANTS below
 
 RUN is any run folder with a replay buffer; its real transitions are replayed in the order in which they
 came. The model is fitted to the first of them, then refitted from warm weights as more arrive, as in
@@ -44,18 +44,27 @@ class Variant:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-DH, MBPO = HomoscedasticConfig, ModelConfig
+PUBLISHED = {"batch_size": 2048, "learning_rate": 1e-3, "min_epoch_batches": 1, "max_epoch_batches": 5}
+
+
+def dh(batch_size: int, learning_rate: float, epochs: int) -> Variant:
+    """Double horizon's model in so many epochs of 50 gradient steps."""
+    sizes = {"batch_size": batch_size, "learning_rate": learning_rate, "max_epochs": epochs}
+    return Variant(HomoscedasticConfig, sizes | {"min_epoch_batches": 50, "max_epoch_batches": 50})
+
+
+def mbpo(learning_rate: float, epochs: int) -> Variant:
+    """MBPO's model in so many epochs of 50 gradient steps."""
+    sizes = {"learning_rate": learning_rate, "max_epochs": epochs}
+    return Variant(ModelConfig, sizes | {"min_epoch_batches": 50, "max_epoch_batches": 50})
+
+
 VARIANTS = {
-    "dh-published": Variant(DH),
-    "dh-patience-12": Variant(DH, {"patience": 12.0}),
-    "dh-batch-512": Variant(DH, {"batch_size": 512}),
-    "dh-batch-512-patience-25": Variant(DH, {"batch_size": 512, "patience": 25.0}),
-    "dh-batch-256": Variant(DH, {"batch_size": 256}),
-    "dh-batch-256-lr-3e-4": Variant(DH, {"batch_size": 256, "learning_rate": 3e-4}),
-    "mbpo": Variant(MBPO),
-    "mbpo-5-epochs": Variant(MBPO, {"max_epochs": 5}),
-    "mbpo-2-epochs": Variant(MBPO, {"max_epochs": 2}),
-    "mbpo-1-epoch": Variant(MBPO, {"max_epochs": 1}),
+    "dh": Variant(HomoscedasticConfig),
+    "dh-published": Variant(HomoscedasticConfig, PUBLISHED | {"patience": 50.0, "max_epochs": 620}),
+    **{f"dh-{rows}-{rate}": dh(rows, float(rate), 20) for rows in (64, 256, 2048) for rate in ("1e-3", "3e-3")},
+    "mbpo": Variant(ModelConfig),
+    **{f"mbpo-{rate}-{50 * n}": mbpo(float(rate), n) for rate in ("1e-3", "3e-3") for n in (1, 3, 8, 30)},
 }
 
 

@@ -46,6 +46,16 @@ class Spec:
     def action_dim(self) -> int:
         return int(self.action_low.shape[0])
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spec) and self._numbers == other._numbers
+
+    def __hash__(self) -> int:
+        return hash(self._numbers)
+
+    @property
+    def _numbers(self) -> tuple[int, bytes, bytes]:
+        return self.obs_dim, self.action_low.tobytes(), self.action_high.tobytes()
+
 
 MAX_STATES = 2**24
 """Numbers of states and actions travel as float32, which tells whole numbers apart up to here."""

@@ -7,12 +7,13 @@ stopped, saved and repeated, and the one loop in `training.loop` drives every al
 
 import abc
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from mbpo.types import Metrics, Spec, TabularSpec, Transition
+from mbpo.types import Metrics, RewardFn, Spec, TabularSpec, TerminationFn, Transition
 
 State = TypeVar("State")
 Memory: TypeAlias = Any
@@ -33,10 +34,30 @@ class Agent(abc.ABC, Generic[State]):
     """
 
     spec: Spec | TabularSpec
+    config: Any = None
+    """Its settings, if it has any; they can be hashed."""
+    termination_fn: TerminationFn | None = None
+    reward_fn: RewardFn | None = None
     grown: ClassVar[tuple[str, ...]] = ()
     """Paths, in the state, of the replay buffers that take exactly one row at every environment step."""
     parts: ClassVar[Mapping[str, str]] = {}
     """Methods that a verb calls and that a profile tells apart, with the section each counts as."""
+
+    def __eq__(self, other: object) -> bool:
+        """Agents of equal settings are equal: what is compiled for one serves the other too."""
+        return self is other or (isinstance(other, Agent) and self._compiled_for == other._compiled_for)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _compiled_for(self) -> tuple[Any, ...]:
+        """All that a compiled part may read of its agent; anything else has to be handed to it."""
+        return type(self), self.spec, self.config, self.termination_fn, self.reward_fn
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._compiled_for)  # Once: it is asked for at every call of a compiled part.
 
     @abc.abstractmethod
     def init(self, key: Key[Array, ""]) -> State:

@@ -112,7 +112,7 @@ class Algorithm(abc.ABC):
         agent = self._make_agent()
         self._run: Run[Any] = Run(
             agent=agent,
-            state=jax.jit(agent.init)(stream_key(self.config.seed, Stream.INIT)),
+            state=jax.jit(type(agent).init, static_argnums=0)(agent, stream_key(self.config.seed, Stream.INIT)),
             episodes=Episodes(
                 self._env, self._source.name, self.config.seed, renew=self._source.evaluation_env, **self._watching
             ),
