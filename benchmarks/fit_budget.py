@@ -1,7 +1,7 @@
 """What a fit may cost: gradient steps and rows a step against the error on the transitions that come next.
 
     python benchmarks/fit_budget.py RUN --variant dh --out benchmarks/results/fit_budget/dh.csv
-    python benchmarks/fit_budget.py RUN --variant mbpo-1e-3-150 --every 250 ...     # and so on: VARIANTS below
+    python benchmarks/fit_budget.py RUN --variant mbpo-64-1e-3-400 --every 250 ...  # and so on: VARIANTS below
 
 RUN is any run folder with a replay buffer; its real transitions are replayed in the order in which they
 came. The model is fitted to the first of them, then refitted from warm weights as more arrive, as in
@@ -53,9 +53,9 @@ def dh(batch_size: int, learning_rate: float, epochs: int) -> Variant:
     return Variant(HomoscedasticConfig, sizes | {"min_epoch_batches": 50, "max_epoch_batches": 50})
 
 
-def mbpo(learning_rate: float, epochs: int) -> Variant:
+def mbpo(batch_size: int, learning_rate: float, epochs: int) -> Variant:
     """MBPO's model in so many epochs of 50 gradient steps."""
-    sizes = {"learning_rate": learning_rate, "max_epochs": epochs}
+    sizes = {"batch_size": batch_size, "learning_rate": learning_rate, "max_epochs": epochs}
     return Variant(ModelConfig, sizes | {"min_epoch_batches": 50, "max_epoch_batches": 50})
 
 
@@ -64,7 +64,8 @@ VARIANTS = {
     "dh-published": Variant(HomoscedasticConfig, PUBLISHED | {"patience": 50.0, "max_epochs": 620}),
     **{f"dh-{rows}-{rate}": dh(rows, float(rate), 20) for rows in (64, 256, 2048) for rate in ("1e-3", "3e-3")},
     "mbpo": Variant(ModelConfig),
-    **{f"mbpo-{rate}-{50 * n}": mbpo(float(rate), n) for rate in ("1e-3", "3e-3") for n in (1, 3, 8, 30)},
+    **{f"mbpo-256-{rate}-{50 * n}": mbpo(256, float(rate), n) for rate in ("1e-3", "3e-3") for n in (1, 3, 8)},
+    **{f"mbpo-64-1e-3-{50 * n}": mbpo(64, 1e-3, n) for n in (3, 8, 24)},
 }
 
 

@@ -14,35 +14,20 @@ from pathlib import Path
 
 import numpy as np
 from faults import tables as fault_tables
+from mujoco_tables import TABLES as MUJOCO
+from read_results import RESULTS, learning_curve, rows
 from speed.tables import TABLES as SPEED
 
 from mbpo.training.logbook import read_records
 from mbpo.viz.statistics import bootstrap_band, interquartile_mean
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 ALGORITHMS = ("mbpo", "mbpo_dh", "sac", "pets", "dyna_q")
 PAGES = (
     "README.md",
     *(f"docs/{name}.md" for name in ("reliability", "speed", "theory")),
     *(f"docs/algorithms/{name}.md" for name in ALGORITHMS),
 )
-
-
-def rows(path: Path) -> list[dict[str, float]]:
-    with path.open() as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-
-
-def learning_curve(folder: str, steps: tuple[int, ...]) -> str:
-    """Return over seeds at some steps, of a folder that `seeds.py` wrote."""
-    lines = ["| real steps | median | mean ± std over seeds | worst seed | best seed |", "|---|---|---|---|---|"]
-    for row in rows(RESULTS / folder / "summary.csv"):
-        if row["env_step"] in steps:
-            cells = (row["median"], row["mean"], row["std"], row["worst"], row["best"])
-            median, mean, std, worst, best = (f"{cell:.0f}" for cell in cells)
-            lines.append(f"| {row['env_step']:.0f} | {median} | {mean} ± {std} | {worst} | {best} |")
-    return "\n".join(lines)
 
 
 def regret(folder: str, steps: tuple[int, ...]) -> str:
@@ -235,67 +220,7 @@ def _rows_imagined(run: list[dict]) -> tuple[list[float], list[float]]:
     return [step for step, _ in found], [count for _, count in found]
 
 
-def terminations() -> str:
-    """Termination rules against the environments."""
-    lines = [
-        "| environment | observations | transitions | ends | wrong by rounding | farthest from a bound |",
-        "|---" * 6 + "|",
-    ]
-    found: dict[str, list[dict[str, str]]] = {}
-    with (RESULTS / "terminations" / "agreement.csv").open() as file:
-        for row in csv.DictReader(file):
-            found.setdefault(row["env"], []).append(row)
-    for env, some in found.items():
-        counts = [sum(int(row[name]) for row in some) for name in ("transitions", "ends", "wrong_by_rounding")]
-        farthest = max((float(row["farthest_wrong"]) for row in some if row["farthest_wrong"]), default=0.0)
-        cells = [
-            env,
-            some[0]["observations"],
-            *(f"{count:,}" for count in counts),
-            f"{farthest:.1g}" if farthest else "-",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def hidden_ends() -> str:
-    """Ends that Hopper's observation does not show, by where the states came from."""
-    lines = ["| environment | states | transitions | largest speed, rad/s | ended unseen |", "|---" * 5 + "|"]
-    with (RESULTS / "terminations" / "agreement.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["env"].startswith("Hopper"):
-                cells = [row[name] for name in ("env", "source", "transitions", "largest_speed", "wrong_by_clipping")]
-                lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def learned_ends() -> str:
-    """Return with a learned termination and with the rule, at some steps."""
-    folders = {
-        ("InvertedPendulum-v4", "rule"): "inverted_pendulum_v4",
-        ("InvertedPendulum-v4", "learned"): "termination/inverted_pendulum_v4_learned",
-        ("InvertedPendulum-v5", "rule"): "termination/inverted_pendulum_v5_rule",
-        ("InvertedPendulum-v5", "learned"): "termination/inverted_pendulum_v5_learned",
-    }
-    steps = (500, 750, 1000, 1250, 1500)
-    lines = [
-        "| task | ends | seeds | " + " | ".join(f"{step}" for step in steps) + " |",
-        "|---" * (len(steps) + 3) + "|",
-    ]
-    for (task, ends), folder in folders.items():
-        if not (RESULTS / folder).exists():
-            continue
-        at = {row["env_step"]: row for row in rows(RESULTS / folder / "summary.csv")}
-        cells = [f"{at[step]['mean']:.0f} ± {at[step]['std']:.0f}" for step in steps]
-        lines.append(f"| {task} | {ends} | {at[steps[-1]]['seeds']:.0f} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 TABLES = {
-    "terminations": terminations,
-    "hidden_ends": hidden_ends,
-    "learned_ends": learned_ends,
-    "inverted_pendulum_v4": lambda: learning_curve("inverted_pendulum_v4", (500, 750, 1000, 1250, 1500)),
     "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),
     "inverted_pendulum": lambda: learning_curve("inverted_pendulum", (500, 1000, 2000, 3000)),
     "pendulum_pets": lambda: learning_curve("pendulum_pets", (500, 1000)),
@@ -316,6 +241,7 @@ TABLES = {
     "optimum": optimum,
     "wall_clock": wall_clock,
     **SPEED,
+    **MUJOCO,
     "faults": fault_tables.faults,
     "soak": fault_tables.soak,
     "peer_faults": fault_tables.peers,

@@ -1,0 +1,105 @@
+"""The tables of the MuJoCo tasks, from the committed results; `benchmarks/tables.py` puts them into the pages."""
+
+import csv
+
+from read_results import RESULTS, learning_curve, rows
+
+
+def terminations() -> str:
+    """Termination rules against the environments."""
+    lines = [
+        "| environment | observations | transitions | ends | wrong by rounding | farthest from a bound |",
+        "|---" * 6 + "|",
+    ]
+    found: dict[str, list[dict[str, str]]] = {}
+    with (RESULTS / "terminations" / "agreement.csv").open() as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["env"], []).append(row)
+    for env, some in found.items():
+        counts = [sum(int(row[name]) for row in some) for name in ("transitions", "ends", "wrong_by_rounding")]
+        farthest = max((float(row["farthest_wrong"]) for row in some if row["farthest_wrong"]), default=0.0)
+        cells = [
+            env,
+            some[0]["observations"],
+            *(f"{count:,}" for count in counts),
+            f"{farthest:.1g}" if farthest else "-",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def hidden_ends() -> str:
+    """Ends that Hopper's observation does not show, by where the states came from."""
+    lines = ["| environment | states | transitions | largest speed, rad/s | ended unseen |", "|---" * 5 + "|"]
+    with (RESULTS / "terminations" / "agreement.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["env"].startswith("Hopper"):
+                cells = [row[name] for name in ("env", "source", "transitions", "largest_speed", "wrong_by_clipping")]
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def learned_ends() -> str:
+    """Return with a learned termination and with the rule, at some steps."""
+    folders = {
+        ("InvertedPendulum-v4", "rule"): "inverted_pendulum_v4",
+        ("InvertedPendulum-v4", "learned"): "termination/inverted_pendulum_v4_learned",
+        ("InvertedPendulum-v5", "rule"): "termination/inverted_pendulum_v5_rule",
+        ("InvertedPendulum-v5", "learned"): "termination/inverted_pendulum_v5_learned",
+    }
+    steps = (500, 750, 1000, 1250, 1500)
+    lines = [
+        "| task | ends | seeds | " + " | ".join(f"{step}" for step in steps) + " |",
+        "|---" * (len(steps) + 3) + "|",
+    ]
+    for (task, ends), folder in folders.items():
+        if not (RESULTS / folder).exists():
+            continue
+        at = {row["env_step"]: row for row in rows(RESULTS / folder / "summary.csv")}
+        cells = [f"{at[step]['mean']:.0f} ± {at[step]['std']:.0f}" for step in steps]
+        lines.append(f"| {task} | {ends} | {at[steps[-1]]['seeds']:.0f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def fit_budget() -> str:
+    """What a fit's arithmetic buys: one line for each way to fit, at three sizes of the data."""
+    lines = [
+        "| rows a gradient step | learning rate | gradient steps a fit | CPU s a fit | error on the next transitions, "
+        "after 5,000 / 10,000 / 15,000 rows |",
+        "|---" * 5 + "|",
+    ]
+    for path in sorted((RESULTS / "fit_budget").glob("dh-*.csv"), key=lambda path: int(path.stem.split("-")[1])):
+        with path.open() as file:
+            fits = list(csv.DictReader(file))
+        size, rate = path.stem.removeprefix("dh-").split("-", 1)
+        seconds = sum(float(fit["cpu_seconds"]) for fit in fits) / len(fits)
+        errors = " / ".join(f"{float(fit['next_error']):.3f}" for fit in fits)
+        steps = max(int(fit["grad_steps"]) for fit in fits)
+        lines.append(f"| {size} | {rate} | {steps} | {seconds:.0f} | {errors} |")
+    return "\n".join(lines)
+
+
+def mbpo_fit_budget() -> str:
+    """The same for MBPO's model, refitted every 250 rows from 5,000 to 8,000: the mean of the later half."""
+    lines = [
+        "| fit | gradient steps a refit | CPU s a refit | error on the next 250 transitions | −log likelihood |",
+        "|---" * 5 + "|",
+    ]
+    for path in sorted((RESULTS / "fit_budget").glob("mbpo*.csv")):
+        with path.open() as file:
+            fits = list(csv.DictReader(file))
+        later = fits[len(fits) // 2 :]
+        names = ("grad_steps", "cpu_seconds", "next_error", "next_nll")
+        steps, seconds, error, nll = (sum(float(fit[name]) for fit in later) / len(later) for name in names)
+        lines.append(f"| {path.stem} | {steps:.0f} | {seconds:.1f} | {error:.3f} | {nll:.1f} |")
+    return "\n".join(lines)
+
+
+TABLES = {
+    "terminations": terminations,
+    "hidden_ends": hidden_ends,
+    "learned_ends": learned_ends,
+    "fit_budget": fit_budget,
+    "mbpo_fit_budget": mbpo_fit_budget,
+    "inverted_pendulum_v4": lambda: learning_curve("inverted_pendulum_v4", (500, 750, 1000, 1250, 1500)),
+}

@@ -1,0 +1,22 @@
+"""Reading committed results, and the table that many of them share."""
+
+import csv
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def rows(path: Path) -> list[dict[str, float]]:
+    with path.open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def learning_curve(folder: str, steps: tuple[int, ...]) -> str:
+    """Return over seeds at some steps, of a folder that `seeds.py` wrote."""
+    lines = ["| real steps | median | mean ± std over seeds | worst seed | best seed |", "|---|---|---|---|---|"]
+    for row in rows(RESULTS / folder / "summary.csv"):
+        if row["env_step"] in steps:
+            cells = (row["median"], row["mean"], row["std"], row["worst"], row["best"])
+            median, mean, std, worst, best = (f"{cell:.0f}" for cell in cells)
+            lines.append(f"| {row['env_step']:.0f} | {median} | {mean} ± {std} | {worst} | {best} |")
+    return "\n".join(lines)
