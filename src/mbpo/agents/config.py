@@ -80,8 +80,9 @@ class ModelConfig:
     """Predict the change of the observation rather than the next one."""
     learning_rate: PositiveFloat = 1e-3
     """Adam."""
-    batch_size: PositiveInt = 256
-    """Rows per member and gradient step."""
+    batch_size: PositiveInt = 64
+    """Rows per member and gradient step. Published: 256; as many steps with a quarter of the rows come
+    as far, for a third of the time (docs/algorithms/mbpo.md, "What a refit costs")."""
     weight_decay: NonNegativeFloat = 1e-4
     """Of the last layer; earlier ones follow the published profile (¼, ½, ¾, ¾, 1)."""
     holdout_ratio: Annotated[float, Gt(0), Lt(1)] = 0.2
@@ -90,12 +91,14 @@ class ModelConfig:
     """Held-out rows scored after each epoch, at most."""
     patience: PositiveInt = 5
     """Epochs without a score that is better by 0.5 % before a fit ends."""
-    max_epochs: PositiveInt = 20
+    max_epochs: PositiveInt = 10
     """Epochs of one fit, at most. The published code has no bound, which made refitting two
     thirds of all time; warm starts make up for the bound over a few refits."""
-    min_epoch_batches: PositiveInt = 20
+    first_fit_factor: PositiveInt = 5
+    """How many times as long the first fit may take: it has no warm start."""
+    min_epoch_batches: PositiveInt = 40
     """Gradient steps of one epoch, at least: with little data, a few steps tell nothing."""
-    max_epoch_batches: PositiveInt = 100
+    max_epoch_batches: PositiveInt = 40
     """Gradient steps of one epoch, at most; with `max_epochs`, the bound on a refit's cost."""
     max_grad_norm: PositiveFloat | None = None
     """Norm that the gradient of all members together is clipped to; None: not at all."""

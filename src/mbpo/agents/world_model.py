@@ -83,6 +83,7 @@ def refit(
         max_epoch_batches=config.max_epoch_batches,
         max_holdout=min(config.max_holdout, split.holdout_slots.shape[0]),
         patience=config.patience,
+        first_fit_factor=config.first_fit_factor,
     )
 
 

@@ -173,8 +173,8 @@ def keep_best_weights(
     optimizer_state: optax.OptState,
     key: Key[Array, ""],
     *,
-    max_epochs: int,
-    patience: int,
+    max_epochs: int | Int[Array, ""],
+    patience: int | Int[Array, ""],
 ) -> _Search:
     """Early stopping, member by member: train epochs until none of them gets better any more.
 
@@ -229,6 +229,7 @@ def fit_ensemble(
     max_epoch_batches: int,
     max_holdout: int,
     patience: int,
+    first_fit_factor: int = 1,
 ) -> tuple[FitState, Metrics]:
     """Fit every member to its own bootstrap of the real buffer, from the weights it has.
 
@@ -245,8 +246,10 @@ def fit_ensemble(
     Args:
         key: Consumed by the draws of training rows.
         max_holdout: Rows to score, at most; evenly spaced over the hold-out when there are more.
+        first_fit_factor: How many times as long the first fit may take, in epochs and in patience.
     """
     ensemble = refresh_normalizers(state, replay)
+    factor = jnp.where(state.num_fits > 0, 1, first_fit_factor)
     assert isinstance(ensemble.params, EnsembleParams), "for the other kind there is `significance`"
     entries = num_train_entries(split, replay.size)
     slots, count = select_holdout_slots(split, replay.size, max_holdout)
@@ -275,8 +278,8 @@ def fit_ensemble(
         members,
         optimizer.init(members),
         key,
-        max_epochs=max_epochs,
-        patience=patience,
+        max_epochs=factor * max_epochs,
+        patience=factor * patience,
     )
     better = search.best_scores < warm_scores
     params = stack_members(select_members(better, search.best_members, members))
