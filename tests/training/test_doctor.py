@@ -1,5 +1,6 @@
 """What the doctor finds in a run folder, and what is there after its repair."""
 
+import json
 import shutil
 
 import pytest
@@ -52,13 +53,31 @@ def test_a_damaged_record_in_the_middle(folder, line):
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     (folder / "metrics.jsonl").write_text("\n".join([*lines[:2], line, *lines[2:], ""]))
     assert "Line 3" in sentences(folder)[0]
+    before = (folder / "metrics.jsonl").read_bytes()
     (done,) = repair(folder)
-    assert "2 whole records; 5 records are lost" in done
-    assert len(read_lines(folder)) == 2
-    (sentence,) = sentences(folder)  # It stays so until the next checkpoint.
-    assert "2 records, and the checkpoint counts on 7" in sentence
-    with pytest.warns(UserWarning, match="counts on 7"):
-        MBPO.load(folder).close()
+    assert "Dropped 1 damaged lines" in done
+    assert [json.dumps(record) for record in read_lines(folder)] == lines  # All that were good.
+    assert (folder / "metrics.jsonl.damaged").read_bytes() == before
+    assert sentences(folder) == []
+    MBPO.load(folder).close()
+
+
+def test_a_record_that_became_unreadable_is_lost_and_the_run_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    MBPO(SHORT, out=folder, **RUN_SETTINGS).learn(60).close()
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    later = json.dumps(json.loads(lines[-1]) | {"env_step": 75})  # After the checkpoint, so to be repeated.
+    (folder / "metrics.jsonl").write_text("\n".join([lines[0], "{", *lines[2:], later, ""]))
+    left = len(lines) - 1
+    done = repair(folder)
+    assert f"the {left} records that are left; 1 are lost" in done[1]
+    assert sentences(folder) == []
+    agent = MBPO.load(folder, resume=True)  # No warning any more.
+    assert len(agent.records) == left
+    agent.learn(20).close()
+    steps = [record["env_step"] for record in read_lines(folder)]
+    assert steps == sorted(set(steps))
+    assert sentences(folder) == []
 
 
 def test_leftovers(folder):
@@ -82,11 +101,14 @@ def test_going_back_to_the_checkpoint_before(tmp_path, tiny_run, monkeypatch):
     assert "does not match" in problem.sentence or "damaged" in problem.sentence
     assert diagnosis.holds["previous_checkpoint_step"] == 60
     done = repair(folder)
-    assert done[0] == "Went back to the checkpoint of step 60."
+    assert done == ["Went back to the checkpoint of step 60; the one given up is kept until the run's next one."]
     assert sentences(folder) == []
+    assert list((folder / "checkpoint").glob("state-80-*"))  # It may be wanted back yet.
     agent = MBPO.load(folder, resume=True)
     assert agent.env_step == 60
     agent.learn(20).close()
+    assert not (folder / "checkpoint" / "manifest.json.damaged").exists()
+    assert sentences(folder) == []
     # The run is the one that was never damaged.
     assert without_time(read_lines(folder)) == without_time(read_lines(tiny_run))
 
@@ -120,9 +142,8 @@ def test_the_command(folder, capsys):
     out = capsys.readouterr().out
     assert "problem: " in out
     assert f"mbpo doctor {folder} --repair" in out
-    assert (
-        main(["doctor", str(folder), "--repair", "--json"]) == 1
-    )  # The records that the checkpoint counts on are lost.
-    out = capsys.readouterr().out
-    assert '"repaired": ["Cut the half-written last line of metrics.jsonl."]' in out
+    assert main(["doctor", str(folder), "--repair", "--json"]) == 0
+    cut, counted = json.loads(capsys.readouterr().out)["repaired"]
+    assert cut == "Cut the half-written last line of metrics.jsonl."
+    assert "the 1 records that are left; 6 are lost" in counted
     assert main(["doctor", str(folder / "nowhere")]) == 2
