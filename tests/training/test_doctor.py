@@ -1,16 +1,24 @@
 """What the doctor finds in a run folder, and what is there after its repair."""
 
+import errno
 import json
+import os
 import shutil
 
+import numpy as np
 import pytest
+from spy_runs import make_run, train
 from tiny_tasks import RUN_SETTINGS, SHORT, one_paragraph, read_lines, without_time
 
 from mbpo import MBPO
 from mbpo.cli.main import main
 from mbpo.errors import RunFolderError
-from mbpo.training import loop
+from mbpo.training import doctor, loop
+from mbpo.training.checkpoint import read_checkpoint, write_checkpoint
+from mbpo.training.config import RunConfig
 from mbpo.training.doctor import examine, repair
+from mbpo.training.run_folder import write_description
+from mbpo.types import Spec
 
 
 @pytest.fixture
@@ -147,3 +155,101 @@ def test_the_command(folder, capsys):
     assert cut == "Cut the half-written last line of metrics.jsonl."
     assert "the 1 records that are left; 6 are lost" in counted
     assert main(["doctor", str(folder / "nowhere")]) == 2
+
+
+# --- what cannot be read, and what a repair does not cure --------------------------------------
+
+
+@pytest.fixture
+def two_checkpoints(tmp_path, monkeypatch):
+    """A run folder with the checkpoint before the last."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", float("inf"))
+    train(make_run(folder=tmp_path), 10)
+    spec = Spec(2, np.float32([-1]), np.float32([1]))
+    write_description(tmp_path, RunConfig(), spec, env_by_id=True)
+    (tmp_path / "metrics.jsonl").write_text('{"env_step": 5}\n{"env_step": 10}\n')
+    assert examine(tmp_path).problems == []
+    assert {"checkpoint_step": 10, "previous_checkpoint_step": 5}.items() <= examine(tmp_path).holds.items()
+    return tmp_path
+
+
+def contents(folder) -> dict:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def close_to_us(monkeypatch, *names: str) -> None:
+    """Files of which the system says that we may not read them."""
+    opened = os.open
+
+    def refusing(path, *args, **kwargs):
+        if str(path).endswith(names):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refusing)
+
+
+@pytest.mark.parametrize("what", ["metrics.jsonl", "manifest.json", "manifest.previous.json", "state 10", "state 5"])
+def test_what_cannot_be_read_is_not_damaged(two_checkpoints, monkeypatch, what):
+    name = what
+    if what.startswith("state"):
+        (path,) = (two_checkpoints / "checkpoint").glob(f"state-{what.split()[1]}-*")
+        name = path.name
+    before = contents(two_checkpoints)
+    with monkeypatch.context() as patch:
+        close_to_us(patch, name)
+        (sentence,) = sentences(two_checkpoints)
+        assert "Permission denied" in sentence
+        assert "no sign of damage" in sentence
+        assert repair(two_checkpoints) == []
+    assert contents(two_checkpoints) == before
+    assert sentences(two_checkpoints) == []
+
+
+@pytest.mark.parametrize("damage", ["manifest", "state", "folder"])
+def test_a_damaged_checkpoint_before_the_last(two_checkpoints, damage):
+    checkpoint = two_checkpoints / "checkpoint"
+    previous, (state,) = checkpoint / "manifest.previous.json", checkpoint.glob("state-5-*")
+    match damage:
+        case "manifest":
+            previous.write_text(previous.read_text()[:40])
+        case "state":
+            state.write_bytes(state.read_bytes()[:-1])
+        case "folder":
+            previous.unlink()
+            previous.mkdir()
+    (sentence,) = sentences(two_checkpoints)
+    assert "The checkpoint before the last" in sentence
+    assert "what was left of the checkpoint before the last" in repair(two_checkpoints)[0]
+    assert sentences(two_checkpoints) == []
+    assert read_checkpoint(checkpoint).progress["env_step"] == 10
+
+
+def test_a_folder_in_place_of_the_previous_manifest_stops_no_write(two_checkpoints):
+    previous = two_checkpoints / "checkpoint" / "manifest.previous.json"
+    previous.unlink()
+    previous.mkdir()
+    write_checkpoint(two_checkpoints / "checkpoint", {"a": np.zeros(1)}, {"env_step": 15})
+    assert read_checkpoint(two_checkpoints / "checkpoint", previous.name).progress["env_step"] == 10
+
+
+def test_a_repair_that_does_not_cure_is_tried_once(folder, monkeypatch):
+    (folder / "metrics.jsonl.tmp").write_text("half")
+    monkeypatch.setattr(doctor, "_remove", lambda paths: None)
+    assert repair(folder) == ["Removed 1 leftover files."]
+    assert len(sentences(folder)) == 1
+
+
+def test_a_file_of_records_that_no_run_writes_is_left_alone(folder):
+    with (folder / "metrics.jsonl").open("wb") as file:
+        file.truncate(1 << 40)
+    (sentence,) = sentences(folder)
+    assert "larger than" in sentence
+    assert repair(folder) == []
+
+
+def test_without_a_manifest_nothing_of_the_checkpoint_is_removed(folder):
+    for path in (folder / "checkpoint").glob("manifest*"):
+        path.unlink()
+    assert repair(folder) == []
+    assert list((folder / "checkpoint").glob("state-80-*"))

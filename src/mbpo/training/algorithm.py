@@ -312,8 +312,8 @@ class Algorithm(abc.ABC):
         env = config.env_id if env is None else env
         algorithm = cls(env, config=config, termination_fn=termination_fn, reward_fn=reward_fn)
         check_same_spec(algorithm.spec, description.spec, folder)
-        check_same_config(checkpoint, description, folder, resume=resume)
         algorithm._unfinished = restore_run(algorithm._run, checkpoint, read_records(folder))
+        check_same_config(checkpoint, description, folder, resume=resume)
         algorithm._run.config_sha256 = description.sha256
         algorithm._folder, algorithm._lock = (folder if resume else None), lock
         return algorithm

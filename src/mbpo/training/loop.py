@@ -97,11 +97,12 @@ class Run(Generic[State]):
         """
         run_key = stream_key(self.seed, Stream.STEP)
         started = time.monotonic() - self.wall_time
+        if not self.episodes.obs.size:  # There is none yet, or the last one was dropped.
+            with self._episode_lost_by_a_fault():
+                self._start_episode(self.episodes.log.index)
         keep_going = self.unreported is None or self._evaluate_and_write(self.unreported, callback)
         while keep_going and self.env_step < until:
             with self._episode_lost_by_a_fault():
-                if not self.episodes.obs.size:  # There is none yet, or the last one was dropped.
-                    self._start_episode(self.episodes.log.index)
                 over = self._step(run_key)
             self.wall_time = time.monotonic() - started
             last = self.env_step == until
