@@ -48,6 +48,7 @@ class WatchedEnv:
         self.env = env
         self.stuck = False
         """Whether a call never came back."""
+        self._closed = False
         self._timeout = timeout
         self._worker = _Worker() if timeout is not None else None
         self._space = self._call("observation_space", lambda: env.observation_space)
@@ -97,6 +98,9 @@ class WatchedEnv:
         Raises:
             Misbehaviour: Closing it failed, or took too long.
         """
+        if self._closed:
+            return
+        self._closed = True
         try:
             if not self.stuck:
                 self._call("close", self.env.close)

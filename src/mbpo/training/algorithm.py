@@ -327,7 +327,6 @@ class Algorithm(abc.ABC):
             self._lock = self._lock or FolderLock(self._folder)
             if self._unfinished is None:
                 check_unused(self._folder)
-                check_no_links(self._folder)
                 run.config_sha256 = write_description(self._folder, self.config, self.spec, env_by_id=self._env_by_id)
             run.logbook = Logbook(self._folder, keep=run.logbook.records)
             run.folder = self._folder

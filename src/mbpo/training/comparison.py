@@ -11,6 +11,7 @@ is asked of the same folder is refused, since its curves could not be compared.
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -219,7 +220,10 @@ def _read(folder: Path) -> dict[str, Entry]:
     if exists(folder) and not is_folder(folder):
         raise RunFolderError(f"{folder} is a file; --out must name a folder for the comparison.")
     if not exists(path):
-        others = [entry.name for entry in folder.iterdir() if entry.name != LOCK_FILE] if exists(folder) else []
+        try:
+            others = [name for name in os.listdir(folder) if name != LOCK_FILE] if exists(folder) else []
+        except OSError as error:
+            raise RunFolderError(f"{folder} cannot be looked into: {error.strerror}; choose another --out.") from error
         if others:
             raise RunFolderError(
                 f"{folder} holds something else than a comparison ({others[0]}, but no {COMPARISON_FILE}), which is "

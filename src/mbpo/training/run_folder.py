@@ -166,8 +166,9 @@ def check_unused(folder: Path) -> None:
     """Refuse a folder that already holds a run.
 
     Raises:
-        RunFolderError: It does, or it is a file.
+        RunFolderError: It does, or it is a file, or what will be a part of the run is a link.
     """
+    check_no_links(folder)
     if exists(folder) and not is_folder(folder):
         raise RunFolderError(f"{folder} is a file; --out must name a folder for the run.")
     config, checkpoint = exists(folder / CONFIG_FILE), exists(folder / "checkpoint")
