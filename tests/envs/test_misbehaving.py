@@ -181,7 +181,7 @@ def test_an_environment_that_does_not_close_costs_a_warning():
         raise RuntimeError("cannot close the serial port")
 
     env = WatchedEnv(well(close=close))
-    with pytest.warns(UserWarning, match="its close raised RuntimeError: cannot close the serial port. Results are"):
+    with pytest.warns(UserWarning, match=r"\(Nearly\) was not closed well: its close raised RuntimeError: cannot"):
         env.close()
     with pytest.warns(UserWarning, match="its close did not come back within 0.05 seconds"):
         WatchedEnv(well(close=hanging), timeout=0.05).close()

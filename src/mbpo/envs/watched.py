@@ -17,8 +17,8 @@ import numpy as np
 from gymnasium import spaces
 
 from mbpo.envs.make import set_env_step
-from mbpo.envs.spec import flatten_obs, read_obs, shape_action
-from mbpo.errors import FOREIGN, in_short
+from mbpo.envs.spec import env_name, flatten_obs, read_obs, shape_action
+from mbpo.errors import FOREIGN, UnsupportedEnvironment, in_short
 
 BOUND_TOLERANCE = 1e-3
 """By how much an observation may lie outside of its bounds, relative to a bound above 1: a float32 of a
@@ -113,7 +113,10 @@ class WatchedEnv:
         try:
             self.shut()
         except Misbehaviour as error:
-            name = type(self.env).__name__
+            try:
+                name = env_name(self.env)
+            except UnsupportedEnvironment:
+                name = type(self.env).__name__
             warnings.warn(f"An environment ({name}) was not closed well: {error}. Results are whole.", stacklevel=2)
 
     def _call(self, what: str, function: Callable[[], Any]) -> Any:

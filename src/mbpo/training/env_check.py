@@ -101,7 +101,9 @@ def _in_time(name: str, make: Callable[[], T], timeout: float | None) -> T:
     try:
         return within(timeout, make)
     except TimeoutError as error:
-        raise UnsupportedEnvironment(f"{name} was not made within {timeout:g} seconds (--timeout).") from error
+        raise UnsupportedEnvironment(
+            f"Making {name}, or closing it again, took longer than {timeout:g} seconds (--timeout)."
+        ) from error
 
 
 def _closing(watched: WatchedEnv) -> list[Finding]:
