@@ -72,6 +72,18 @@ class Unprintable:
         raise RuntimeError("no words for it")
 
 
+class Speechless(RuntimeError):
+    def __str__(self) -> str:
+        raise ValueError("no words for it")
+
+
+class Attached:
+    """As a tensor of another library that is part of a graph."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("call detach() first")
+
+
 class Case(NamedTuple):
     """One way to misbehave."""
 
@@ -95,6 +107,9 @@ CASES = [
     ),
     Case("step times out by itself", raising(TimeoutError("no answer")), "its step raised TimeoutError: no answer."),
     Case("step exits", raising(StopIteration("over")), "its step raised StopIteration: over."),
+    Case("step exits the process", raising(SystemExit(0)), "its step raised SystemExit: 0."),
+    Case("step exits a generator", raising(GeneratorExit()), "its step raised GeneratorExit."),
+    Case("step raises what has no words", raising(Speechless()), "its step raised Speechless."),
     Case("step hangs", hanging, "its step did not come back within 0.2 seconds."),
     Case("step returns nothing", lambda *v: None, "its step returned the type NoneType instead of five values"),
     Case("step of the old gym", lambda *v: (v[0], v[1], v[2], v[4]), "its step returned a tuple of 4 instead of five"),
@@ -108,6 +123,7 @@ CASES = [
     Case("observation of text", changed(OBS, np.array(["0.1", "0.2"])), "with dtype <U3, and its space declares fl"),
     Case("observation of complex numbers", changed(OBS, np.zeros(2, complex)), "with dtype complex128, and its space"),
     Case("observation that is ragged", changed(OBS, [[1.0], [2.0, 3.0]]), "an observation that cannot be read ("),
+    Case("observation with strings attached", changed(OBS, Attached()), "cannot be read (RuntimeError: call detach()"),
     Case("observation with a NaN", changed(OBS, np.float32([0, np.nan])), f"it returned nan in dimension 1 {SPACE}."),
     Case("observation at infinity", changed(OBS, np.float32([-np.inf, 0])), f"returned -inf in dimension 0 {SPACE}."),
     Case("observation beyond float32", changed(OBS, np.float64([0, 1e300])), f"returned inf in dimension 1 {SPACE}."),
@@ -125,6 +141,7 @@ CASES = [
     Case("terminated that is an array", changed(TERMINATED, np.array([False])), "for terminated instead of True or F"),
     Case("truncated that is a dict", changed(TRUNCATED, {}), "it returned {} for truncated instead of True or False."),
     Case("reset raises", raising(RuntimeError("out of licences")), "raised RuntimeError: out of licences.", True),
+    Case("reset exits the process", raising(SystemExit()), "raised SystemExit.", True),
     Case("reset hangs", hanging, "did not come back within 0.2 seconds.", True),
     Case("reset of the old gym", lambda obs, info: obs, "returned the type ndarray instead of an observation", True),
     Case("reset with a NaN", changed(OBS, np.float32([np.nan, 0])), f"it returned nan in dimension 0 {SPACE}.", True),

@@ -41,6 +41,11 @@ class EnvironmentFault(TrainingError):
     """The environment failed while it was being stepped; what was learned until then is good."""
 
 
+FOREIGN = (Exception, SystemExit, GeneratorExit)
+"""What code of a user's may raise, caught where it is called. An environment that calls `sys.exit` has failed like any
+other, and must not end the process as if all were well; KeyboardInterrupt is the user's own, and passes."""
+
+
 def did_you_mean(word: str, known: Iterable[str], *, most: int = 3) -> str:
     """`" Did you mean 'a' or 'b'?"` for the known words nearest to `word`, or an empty string."""
     near = difflib.get_close_matches(word, sorted(set(known)), n=most, cutoff=0.6)
@@ -51,7 +56,10 @@ def in_short(error: BaseException) -> str:
     """The type of an error and the first line of what it says."""
     # Gymnasium raises the error again with its own text around it; the cause says it best.
     cause = error.__cause__ if type(error.__cause__) is type(error) else None
-    lines = str(cause or error).strip().splitlines()
+    try:
+        lines = str(cause or error).strip().splitlines()
+    except Exception:  # It has no words for itself.
+        lines = []
     text = lines[0].strip().rstrip(".") if lines else ""
     if len(text) > 300:
         text = text[:297] + "..."

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_tasks import SHORT, flags, one_paragraph
+from tiny_tasks import SHORT, flags, one_paragraph, read_lines, without_time
 
 from mbpo.cli.main import main
+from mbpo.errors import EnvironmentFault
+from mbpo.training.evaluate import Evaluator
 
 TINY = [SHORT, *flags()]
 
@@ -176,7 +178,8 @@ def test_unknown_command(paragraph, command, words):
 def test_eval_and_plot_options(complain, run_folder):
     assert "DIR" in complain("eval")
     assert "--episodes" in complain("eval", str(run_folder), "--episode", "3")
-    assert "at least 1 episode" in complain("eval", str(run_folder), "--episodes", "0")
+    for episodes in ("0", "10000000000000"):
+        assert "at least 1 episode and at most" in complain("eval", str(run_folder), "--episodes", episodes)
     assert "seed" in complain("eval", str(run_folder), "--seed", "-1")
     assert "at least one run folder" in complain("plot")
 
@@ -278,6 +281,38 @@ def test_resume_with_other_settings(paragraph, copy, arguments, words):
     assert contents(copy) == before
 
 
+def test_a_run_whose_last_evaluation_failed_is_resumed(run_folder, tmp_path, monkeypatch, capsys):
+    def fail(*args, **kwargs):
+        raise EnvironmentFault("The light went out.")
+
+    command = ["train", *TINY, "--out", str(tmp_path / "run"), "--steps", "5", "--final-episodes", "0"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "run", fail)
+        assert main(command) == 1
+    assert f"mbpo train --resume {tmp_path / 'run'}" in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path / "run"), "--final-episodes", "0"]) == 0
+    assert without_time(read_lines(tmp_path / "run")) == without_time(read_lines(run_folder))
+    assert main(["doctor", str(tmp_path / "run")]) == 0
+
+
+@pytest.mark.parametrize("option", ["--eval-episodes", "--final-episodes"])
+def test_more_episodes_than_memory_holds(paragraph, tmp_path, option):
+    assert "1000000" in paragraph("train", *TINY, option, str(10**13), "--out", str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "inf", "nan", "1e300"])
+def test_time_limits_that_are_none(paragraph, tmp_path, seconds):
+    assert "--timeout is a number of seconds" in paragraph("check-env", SHORT, f"--timeout={seconds}")
+    message = paragraph("train", *TINY, f"--env-timeout={seconds}", "--out", str(tmp_path / "run"))
+    assert "'env_timeout'" in message
+
+
+def test_a_path_that_is_too_long(paragraph):
+    for command in (["train", *TINY, "--out"], ["train", "--resume"], ["doctor"], ["eval"], ["runs"]):
+        assert "File name too long" in paragraph(*command, "x" * 300)
+
+
 def test_resume_of_a_run_that_is_done(paragraph, copy):
     assert "already taken 5 of 5 steps" in paragraph("train", "--resume", str(copy))
     assert "already taken 5 of 3 steps" in paragraph("train", "--resume", str(copy), "--steps", "3")
@@ -301,7 +336,7 @@ def test_a_run_that_brings_its_own_code(paragraph, copy, tmp_path, monkeypatch, 
     monkeypatch.chdir(copy)
     for command in (["eval", "."], ["train", "--resume", "."], ["trust", "."], ["doctor", "."]):
         if command[0] == "doctor":
-            assert main(command) == 0
+            assert main(command) == 1  # The settings are not those of the checkpoint.
         else:
             assert "'brought_along', which lies in the run folder itself" in paragraph(*command)
     assert not (tmp_path / "ran").exists()

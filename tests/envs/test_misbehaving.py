@@ -1,14 +1,18 @@
 """Environments that misbehave: each is told apart in a sentence, and costs no data."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
-from misbehaving import CASES, FAULT_STEP, GOOD_OBS, Case, Misbehaving, changed
+from misbehaving import CASES, FAULT_STEP, GOOD_OBS, Case, Misbehaving, changed, hanging, raising
 from spy_runs import make_run, train
 from tiny_tasks import one_paragraph
 
+from mbpo.envs.spec import spec_of
 from mbpo.envs.watched import Misbehaviour, WatchedEnv
-from mbpo.errors import EnvironmentFault
+from mbpo.errors import EnvironmentFault, UnsupportedEnvironment
 from mbpo.training.checkpoint import read_checkpoint
+from mbpo.training.restore import restore_run, resume_episode
 
 ACTION = np.float32([0.5])
 IDS = [case.name for case in CASES]
@@ -151,7 +155,7 @@ def test_arrays_that_are_changed_after_they_were_handed_out_change_nothing():
 
 
 def test_a_watched_environment_that_hung_is_left_alone():
-    env = WatchedEnv(Misbehaving(CASES[5].fault), timeout=0.05)
+    env = WatchedEnv(Misbehaving(hanging), timeout=0.05)
     env.reset(0)
     for _ in range(2):
         env.step(ACTION)
@@ -160,3 +164,74 @@ def test_a_watched_environment_that_hung_is_left_alone():
     with pytest.raises(Misbehaviour, match="an earlier call had not come back"):
         env.step(ACTION)
     env.close()
+
+
+# --- beside steps and resets -------------------------------------------------------------------
+
+
+def well(**methods) -> Misbehaving:
+    """An environment without a fault but in the methods given."""
+    env = type("Nearly", (Misbehaving,), methods)(CASES[0].fault)
+    env.faults = 0
+    return env
+
+
+def test_an_environment_that_does_not_close_costs_a_warning():
+    def close(self):
+        raise RuntimeError("cannot close the serial port")
+
+    env = WatchedEnv(well(close=close))
+    with pytest.warns(UserWarning, match=r"\(Nearly\) was not closed well: its close raised RuntimeError: cannot"):
+        env.close()
+    with pytest.warns(UserWarning, match="its close did not come back within 0.05 seconds"):
+        WatchedEnv(well(close=hanging), timeout=0.05).close()
+
+
+@pytest.mark.parametrize("method", [lambda self, step: 1 / 0, lambda self, one, other: None])
+def test_a_set_env_step_that_fails_or_is_another(method):
+    run = make_run(lambda: well(set_env_step=method))
+    with pytest.raises(EnvironmentFault, match=r"its set_env_step\(env_step\) raised (ZeroDivision|Type)Error"):
+        train(run, 1)
+
+
+def test_an_environment_that_asks_for_an_end_by_the_keyboard_gets_it():
+    with pytest.raises(KeyboardInterrupt):
+        WatchedEnv(Misbehaving(raising(KeyboardInterrupt()), at_reset=True)).reset(0)
+
+
+@pytest.mark.parametrize("name", ["observation_space", "action_space", "unwrapped"])
+def test_a_property_that_fails(name):
+    class Failing(Misbehaving):
+        pass
+
+    def fail(self):
+        raise RuntimeError("not connected")
+
+    env = Failing(CASES[0].fault)
+    setattr(Failing, name, property(fail))
+    with pytest.raises(UnsupportedEnvironment) as caught:
+        spec_of(env)
+    assert "RuntimeError: not connected" in one_paragraph(str(caught.value))
+
+
+@pytest.mark.parametrize("at_reset", [True, False])
+def test_what_was_interrupted_is_returned_to_once_more(tmp_path, at_reset):
+    def fresh_run(**settings):
+        return make_run(Misbehaving(raising(RuntimeError("motor not ready")), at_reset=at_reset), **settings)
+
+    first = fresh_run(folder=tmp_path)
+    first.episodes._watched.env.faults = 0
+    first.evaluate = lambda episodes: make_run().evaluate(1)
+    train(first, 4)
+    again = fresh_run(env_retries=1)
+    checkpoint = read_checkpoint(tmp_path / "checkpoint")
+    unfinished = restore_run(again, checkpoint, [{"env_step": 4}])
+    for faults, env_retries in ((1, 1), (2, 1), (1, 0)):
+        again.episodes._watched.env.faults, again.env_retries = faults, env_retries
+        with pytest.warns(UserWarning) if env_retries else nullcontext():
+            if faults > env_retries:
+                with pytest.raises(EnvironmentFault, match="motor not ready"):
+                    resume_episode(again, unfinished)
+            else:
+                resume_episode(again, unfinished)
+                assert (again.episodes.log.index, again.episodes.log.length) == (0, 4)

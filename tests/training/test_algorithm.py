@@ -36,6 +36,7 @@ from mbpo.errors import (
     UnsupportedEnvironment,
 )
 from mbpo.training import loop
+from mbpo.training.evaluate import Evaluator
 from mbpo.training.manifest import _checksum
 from mbpo.training.signals import Interrupted
 
@@ -143,6 +144,44 @@ def test_resumed_after_stopping_at_the_end_of_an_episode(make, whole, tmp_path):
     first = make(out=tmp_path / "run").learn(STEPS, callback=lambda record: record["env_step"] < 40)
     assert first.env_step == 40
     same_as(whole, resumed(make, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("step", [25, 80])
+def test_resumed_after_an_evaluation_failed(make, whole, tmp_path, monkeypatch, step):
+    # 25 lies within an episode, 80 is the last step, and an episode's.
+    evaluate = Evaluator.run
+
+    def failing(self, *args, at_step):
+        if at_step == step:
+            raise EnvironmentFault("The light went out.")
+        return evaluate(self, *args, at_step=at_step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "run", failing)
+        with pytest.raises(EnvironmentFault):
+            make(out=tmp_path / "run").learn(STEPS).close()
+    agent = make.load(tmp_path / "run", resume=True)
+    assert (agent.env_step, agent.owes_evaluation) == (step, True)
+    same_as(whole, agent.learn(STEPS - step))
+    assert not agent.owes_evaluation
+
+
+def test_the_first_reset_may_fail_too(make):
+    class Late(gymnasium.Wrapper):
+        """Is not ready when it is first asked."""
+
+        asked = 0
+
+        def reset(self, **kwargs):
+            type(self).asked += 1
+            if type(self).asked == 1:
+                raise RuntimeError("motor not ready")
+            return self.env.reset(**kwargs)
+
+    agent = make(lambda: Late(gymnasium.make(SHORT)), env_retries=1)
+    with pytest.warns(UserWarning, match="motor not ready. A fresh episode begins"):
+        agent.learn(1)
+    assert agent.records[-1]["env_faults"] == 1
 
 
 @pytest.mark.parametrize("step", [25, 50])

@@ -150,7 +150,8 @@ def test_a_reward_function_replaces_the_learned_reward(keep, tmp_path):
         PETS.load(tmp_path / "run")
     again = keep(PETS.load(tmp_path / "run", reward_fn=reward_fn))
     obs = np.zeros((1, 3), np.float32)
-    learned = keep(make_like(tmp_path / "run"))
+    with pytest.warns(UserWarning, match=r"config\.json is not the file"):
+        learned = keep(make_like(tmp_path / "run"))
     np.testing.assert_array_equal(again.predict(obs)[0], agent.predict(obs)[0])
     assert not np.array_equal(learned.predict(obs)[0], agent.predict(obs)[0])
 

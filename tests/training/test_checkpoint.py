@@ -87,9 +87,9 @@ def full_disk(open_file, at: int):
     writes = iter(range(10**6))
 
     def call(path, mode="r", *args, **kwargs):
-        if "w" in mode and next(writes) == at:
+        if "x" in mode and next(writes) == at:
             open_file(path, mode, *args, **kwargs).close()
-            return open(os.devnull.replace("null", "full"), mode, *args, **kwargs)
+            return open(os.devnull.replace("null", "full"), "wb", *args, **kwargs)
         return open_file(path, mode, *args, **kwargs)
 
     return call

@@ -75,6 +75,15 @@ def test_a_damaged_checkpoint_is_left_to_the_run_to_complain_of(tmp_path):
     assert (folder / "checkpoint" / "manifest.json").exists()
 
 
+def test_a_run_that_lost_its_last_manifest_is_neither_deleted_nor_trained(tmp_path):
+    folder = write_run(tmp_path / "run", {20: -1.0})
+    (folder / "checkpoint" / "manifest.json").rename(folder / "checkpoint" / "manifest.previous.json")
+    with pytest.raises(RunFolderError) as caught:
+        train_command(folder, 40, [])
+    assert f"mbpo doctor {folder} --repair" in one_paragraph(str(caught.value))
+    assert (folder / "metrics.jsonl").exists()
+
+
 def test_the_same_again_and_more(held):
     assert extend(held, asked()).entries == asked()
     more = asked(sac=entry("sac", steps=30, seeds=5), pets=entry("pets"))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 import types
 
 import gymnasium
@@ -197,3 +198,40 @@ def test_the_command(capsys):
     assert main(["check-env", "tiny_tasks:Script", "--steps", "20"]) == 0
     assert main(["check-env", "Pendulum-v7"]) == 2
     assert main(["check-env", "Pendulum-v1", "--steps", "0"]) == 2
+
+
+class Slow(Well):
+    """Does not come back from what it is told."""
+
+    where = ""
+
+    def __init__(self) -> None:
+        if self.where == "made":
+            time.sleep(30)
+
+    def close(self) -> None:
+        if self.where == "closed":
+            time.sleep(30)
+
+
+def test_a_time_limit_holds_for_making_and_closing(monkeypatch):
+    module = types.ModuleType("slow")
+    module.Slow = Slow
+    monkeypatch.setitem(sys.modules, "slow", module)
+    source = source_of("slow:Slow", 0.2)
+    monkeypatch.setattr(Slow, "where", "made")
+    for make in (lambda: source_of("slow:Slow", 0.2), lambda: check_env(source, steps=5, timeout=0.2)):
+        with pytest.raises(UnsupportedEnvironment, match=r"Slow, or closing it again, took longer than 0\.2 seconds"):
+            make()
+    monkeypatch.setattr(Slow, "where", "closed")
+    finding = check_env(source, steps=50, timeout=0.2)[-1]
+    assert (finding.level, finding.subject) == ("error", "closing")
+    assert "its close did not come back within 0.2 seconds" in finding.sentence
+
+
+def test_a_module_that_exits_when_it_is_imported(tmp_path, monkeypatch, capsys):
+    (tmp_path / "leaving.py").write_text("import sys; sys.exit(0)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for arguments in (["check-env", "leaving:Env"], ["train", "leaving:Env-v0", "--out", str(tmp_path / "run")]):
+        assert main(arguments) == 2
+        assert "failed with SystemExit: 0" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from mbpo.errors import RunFolderError, TrainingError
 from mbpo.training import logbook
 from mbpo.training.logbook import METRICS_FILE, Logbook, read_latest, read_records
 
-RECORDS = [{"env_step": 10, "alpha": 0.5}, {"env_step": 20, "alpha": 0.25, "note": "ö"}]
+RECORDS = [{"env_step": 10, "alpha": 0.5}, {"env_step": 20, "alpha": 0.25, "rollout_nonfinite": None}]
 
 
 def write(folder, records=RECORDS, keep=()) -> Logbook:
@@ -247,7 +247,7 @@ def test_a_file_that_no_run_writes(tmp_path):
     assert "larger" in complaint(tmp_path)
 
 
-@pytest.mark.parametrize("value", ["[1]", "{}", "1" + "0" * 400])
+@pytest.mark.parametrize("value", ["[1]", "{}", "1" + "0" * 400, "1e999", "NaN", '"0.5"'])
 def test_values_that_no_record_holds(tmp_path, value):
     (tmp_path / METRICS_FILE).write_text(f'{{"env_step": 1, "alpha": {value}}}\n')
     assert "not a record" in complaint(tmp_path)

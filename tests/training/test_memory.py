@@ -24,11 +24,28 @@ from mbpo.types import Spec, TabularSpec
         {"rollout_batch_size": 10**14},
         {"sac": {"hidden_sizes": [10**8, 10**8]}},
         {"model": {"hidden_sizes": [10**8, 10**8]}},
+        {"sac": {"batch_size": 2 * 10**9}},
+        {"model": {"batch_size": 10**11}},
     ],
 )
 def test_too_large(settings):
     with pytest.raises(ConfigError) as caught:
         MBPO("Pendulum-v1", **settings)
+    assert "GiB" in one_paragraph(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("algo", "settings"),
+    [
+        ("sac", {"sac": {"batch_size": 2 * 10**9}}),
+        ("pets", {"population": 10**11}),
+        ("pets", {"num_particles": 10**12}),
+        ("mbpo-dh", {"learner": {"batch_size": 10**12}}),
+    ],
+)
+def test_batches_and_candidates_count(algo, settings):
+    with pytest.raises(ConfigError) as caught:
+        ALGORITHMS[algo]("Pendulum-v1", **settings)
     assert "GiB" in one_paragraph(str(caught.value))
 
 

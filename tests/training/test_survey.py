@@ -10,6 +10,7 @@ import pytest
 from fake_runs import write_run
 from tiny_tasks import RUN_SETTINGS, SHORT
 
+from mbpo.cli.runs import table
 from mbpo.errors import MBPOError
 from mbpo.training import status, survey
 from mbpo.training.algorithms import MBPO
@@ -226,3 +227,53 @@ def test_a_real_run_before_within_and_after(tmp_path):
     found = standing(tmp_path / "run", now=time.time())
     assert (found.state, found.env_step, found.until) == ("finished", 60, 60)
     assert found.last_return == with_status.records[-1]["eval_return_mean"]
+
+
+# --- odd values -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"wall_time": float("inf")},
+        {"wall_time": -1e5},
+        {"until": 0},
+        {"step": -5},
+        {"wall_time": float("nan")},
+        {"pid": -1},
+    ],
+)
+def test_a_status_of_odd_values_is_none(make, odd):
+    folder = make(age=1.0)
+    say(folder, **odd, age=1.0)
+    assert read_status(folder) == {}
+    found = look(folder)
+    assert (found.state, found.until, found.seconds) == ("running", 400, 210.0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"env_step": 9, "wall_time": 1e999}',
+        '{"env_step": 9, "eval_return_mean": "much"}',
+        '{"env_step": 9, "wall_time": 1e300}',
+        '{"env_step": -9}',
+    ],
+)
+def test_one_odd_run_leaves_the_others_as_they_are(make, tmp_path, line):
+    make("well")
+    odd = make("odd")
+    (odd / "metrics.jsonl").write_text(line + "\n")
+    runs = {run.folder.name: run for run in survey.survey(tmp_path, now=NOW)}
+    assert (runs["odd"].state, runs["well"].state) == ("damaged", "running")
+    assert "metrics.jsonl" in runs["odd"].words
+    text = "\n".join(table(list(runs.values()), tmp_path, NOW))
+    assert "odd damaged: " in text
+
+
+def test_a_time_left_that_no_clock_shows(make, tmp_path):
+    make(returns=((100, -5.0, 0.0), (101, -3.0, 1e9)))
+    folder = tmp_path / "run"
+    say(folder, step=101, until=2**60, wall_time=1e9)
+    assert look(folder).seconds_left is None
+    table([look(folder)], tmp_path, NOW)

@@ -110,7 +110,7 @@ def test_a_run_that_has_no_evaluation_is_left_out_beside_others(run, figures, tm
 
 
 def test_missing_values_are_skipped(run):
-    folder = run("a", {10: -5.0, 20: None, 30: "many", 40: -1.0})
+    folder = run("a", {10: -5.0, 20: None, 40: -1.0})
     curve = read_curves(folder).eval_return
     assert (curve.steps.tolist(), curve.values.tolist()) == ([10, 40], [-5, -1])
 

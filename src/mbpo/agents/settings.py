@@ -16,10 +16,16 @@ from pydantic import ConfigDict, ValidationError
 
 from mbpo.errors import ConfigError, did_you_mean
 
+MAX_SECONDS = 1e6
+"""A time limit: longer than any step takes, and no longer than every system can wait for."""
+MAX_EPISODES = 1_000_000
 PositiveInt = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
 PositiveFloat = Annotated[float, Gt(0)]
+Seconds = Annotated[float, Gt(0), Le(MAX_SECONDS)]
 NonNegativeFloat = Annotated[float, Ge(0)]
+Episodes = Annotated[int, Ge(1), Le(MAX_EPISODES)]
+"""Of one evaluation; the returns of all are held in memory."""
 Share = Annotated[float, Ge(0), Le(1)]
 """A fraction of a whole, 0 to 1."""
 Sizes = Annotated[tuple[PositiveInt, ...], MinLen(1)]

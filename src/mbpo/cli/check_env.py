@@ -22,7 +22,7 @@ class CheckEnvArguments:
     termination: str = "auto"
     """The rule to hold against real transitions, as `mbpo train` takes it."""
     timeout: float | None = 60.0
-    """Seconds that a step or a reset may take; None for any time."""
+    """Seconds that making it, a reset, a step or closing it may take; None for any time."""
     json: bool = False
     """Print one JSON object instead of sentences."""
 
@@ -30,12 +30,18 @@ class CheckEnvArguments:
 def main(argv: list[str]) -> int:
     """Print a sentence for each finding."""
     arguments = parse(CheckEnvArguments, argv, prog="mbpo check-env")
+    from mbpo.agents.settings import MAX_SECONDS
     from mbpo.errors import ConfigError
     from mbpo.training.env_check import check_env, source_of
 
     if arguments.steps < 1 or arguments.seed < 0:
         raise ConfigError("--steps is a number of at least 1, and --seed one of at least 0.")
-    source = source_of(arguments.env)
+    if arguments.timeout is not None and not 0 < arguments.timeout <= MAX_SECONDS:
+        raise ConfigError(
+            f"--timeout is a number of seconds above 0 and up to {MAX_SECONDS:.0f}, or None for any time, not "
+            f"{arguments.timeout:g}."
+        )
+    source = source_of(arguments.env, arguments.timeout)
     findings = check_env(
         source,
         steps=arguments.steps,

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from mbpo.agents.dyna_q import DynaQConfig
 from mbpo.agents.mbpo_dh_config import MBPODHConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
+from mbpo.agents.settings import MAX_EPISODES
 from mbpo.cli.arguments import parse, read_pairs, spell_pairs
 from mbpo.cli.display import open_display
 from mbpo.cli.duration import read_duration
@@ -131,8 +133,10 @@ def main(argv: list[str]) -> int:
     algo, base = _base(argv)
     guess = argv[0] if argv and not argv[0].startswith("-") else "Pendulum-v1"
     first = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(base(guess)))
-    if first.final_episodes < 0:
-        raise ConfigError(f"--final-episodes is a number of episodes, or 0 for none, not {first.final_episodes}.")
+    if not 0 <= first.final_episodes <= MAX_EPISODES:
+        raise ConfigError(
+            f"--final-episodes is a number of episodes up to {MAX_EPISODES}, or 0 for none, not {first.final_episodes}."
+        )
     seconds = math.inf if first.max_time is None else read_duration(first.max_time, "--max-time")
     deadline = time.monotonic() + seconds
     if first.resume is not None:
@@ -165,12 +169,12 @@ def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], Ru
 
     with contextlib.closing(load(arguments.resume, resume=True)) as agent:
         until = arguments.steps if "--steps" in options else agent.config.steps
-        if until <= agent.env_step:
+        if until <= agent.env_step and not agent.owes_evaluation:
             raise ConfigError(
                 f"The run in {arguments.resume} has already taken {agent.env_step} of {until} steps; to train on, "
                 f"give the number of steps in all: mbpo train --resume {arguments.resume} --steps {2 * agent.env_step}"
             )
-        return _train(agent, until, arguments.resume, arguments, deadline)
+        return _train(agent, max(until, agent.env_step), arguments.resume, arguments, deadline)
 
 
 def _is_command_of(folder: Path, start: RunConfig, argv: list[str]) -> bool:
@@ -227,7 +231,7 @@ def _show_profile(profile: "Profile", folder: Path, first_step: int, env_step: i
 
 
 def _how_to_go_on(folder: Path) -> str:
-    if not (folder / "checkpoint" / "manifest.json").exists():
+    if not os.path.lexists(folder / "checkpoint" / "manifest.json"):
         return "No checkpoint had been written yet, so there is nothing to go on from."
     return f"To go on from the last checkpoint:\n  mbpo train --resume {folder}"
 
@@ -272,7 +276,7 @@ def _unused_folder(config: RunConfig) -> Path:
     """`runs/ENV_ID/ALGO-seedN`, with `-2`, `-3`, … while that is taken."""
     base = Path("runs") / config.env_id.rpartition(":")[2] / f"{config.algo}-seed{config.seed}"
     folder, number = base, 1
-    while folder.exists():
+    while os.path.lexists(folder):
         number += 1
         folder = base.with_name(f"{base.name}-{number}")
     return folder

@@ -27,11 +27,15 @@ def main(argv: list[str]) -> int:
     """Print the answers, and write the report."""
     arguments = parse(TrustArguments, argv, prog="mbpo trust")
     from mbpo.errors import RunFolderError
+    from mbpo.training.plain_files import exists, is_folder
+    from mbpo.training.run_folder import check_no_links
     from mbpo.trust.measure import measure
     from mbpo.viz.trust_report import headlines, write_report
 
     out = arguments.out or arguments.folder / "trust"
-    if out.exists() and not out.is_dir():  # Said before a minute is spent.
+    if arguments.out is None:
+        check_no_links(arguments.folder)
+    if exists(out) and not is_folder(out):  # Said before a minute is spent.
         raise RunFolderError(f"{out} is a file; --out must name a folder for the report.")
     trust = measure(arguments.folder, episodes=arguments.episodes, seed=arguments.seed)
     files = write_report(trust, out)

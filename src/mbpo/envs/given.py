@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from mbpo.errors import ConfigError, did_you_mean, in_short
+from mbpo.errors import FOREIGN, ConfigError, did_you_mean, in_short
 from mbpo.types import RewardFn
 
 REWARD_SIGNATURE = "(obs, action, next_obs) -> reward"
@@ -48,7 +48,7 @@ def import_function(choice: str, what: str, signature: str, words: tuple[str, ..
         )
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except FOREIGN as error:
         raise ConfigError(
             f"The {what} {choice!r} names the module {module_name!r}, and importing it failed with "
             f"{in_short(error)}. Check the name, and that the module is installed or in a folder listed in "

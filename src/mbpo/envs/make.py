@@ -9,6 +9,7 @@ import copy
 import importlib
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from gymnasium.utils import EzPickle
 
 from mbpo.envs.mazes import register_mazes
 from mbpo.envs.spec import env_name
-from mbpo.errors import UnsupportedEnvironment, did_you_mean, in_short
+from mbpo.errors import FOREIGN, UnsupportedEnvironment, did_you_mean, in_short
 
 AnyEnv: TypeAlias = gymnasium.Env[Any, Any]
 
@@ -71,7 +72,10 @@ class EnvSource:
         if callable(env):
             tried = _call(env)
             name = env_name(tried)
-            tried.close()
+            try:
+                tried.close()
+            except FOREIGN as error:
+                warnings.warn(f"{name}, made once to learn its name, failed to close: {in_short(error)}.", stacklevel=2)
             return cls(name, lambda: _call(env), lambda: _call(env))
         raise UnsupportedEnvironment(
             f"An environment must be given as a registered id such as 'Pendulum-v1', as a gymnasium.Env, or as a "
@@ -94,7 +98,7 @@ def set_env_step(env: AnyEnv, env_step: int) -> None:
 def _make_id(env_id: str, kwargs: dict[str, Any]) -> AnyEnv:
     try:
         return gymnasium.make(env_id, **kwargs)
-    except Exception as error:
+    except FOREIGN as error:
         unknown = _unknown_arguments(env_id, kwargs) if kwargs else ""
         raise UnsupportedEnvironment(unknown or _why_not_made(env_id, error)) from error
 
@@ -120,7 +124,7 @@ def _call(make: Callable[[], AnyEnv]) -> AnyEnv:
     shown = getattr(make, "__qualname__", None) or repr(make)
     try:
         env = make()
-    except Exception as error:
+    except FOREIGN as error:
         raise UnsupportedEnvironment(
             f"The function {shown} that should make the environment failed with {in_short(error)}. It is called "
             "without arguments; bind what it needs with functools.partial or a lambda."
@@ -145,7 +149,7 @@ def _copier(env: AnyEnv, name: str) -> Callable[[], AnyEnv]:
     try:
         pristine = copy.deepcopy(env)
         makers.append(lambda: copy.deepcopy(pristine))
-    except Exception as error:
+    except FOREIGN as error:
         no_copy = [f"copying it failed with {in_short(error)}"]
     spec = env.spec
     if spec is not None:
@@ -158,7 +162,7 @@ def _copier(env: AnyEnv, name: str) -> Callable[[], AnyEnv]:
         for make in makers:
             try:
                 return make()
-            except Exception as error:
+            except FOREIGN as error:
                 reasons.append(f"making it anew failed with {in_short(error)}")
         raise UnsupportedEnvironment(
             f"Evaluation needs an environment of its own, and the instance of {name} cannot be duplicated: "
@@ -183,7 +187,7 @@ def _registered_id(text: str) -> str:
     if module:
         try:
             importlib.import_module(module)
-        except Exception as error:
+        except FOREIGN as error:
             raise UnsupportedEnvironment(
                 f"The environment {text!r} asks to import {module!r} first, and that failed with {in_short(error)}. "
                 "Check the name, and that the module is installed or in a folder listed in PYTHONPATH."
@@ -214,7 +218,7 @@ def _why_unknown(env_id: str, module: str) -> str:
     )
 
 
-def _why_not_made(env_id: str, error: Exception) -> str:
+def _why_not_made(env_id: str, error: BaseException) -> str:
     spec = registration.registry.get(env_id)
     entry_point = spec.entry_point if spec is not None and isinstance(spec.entry_point, str) else ""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None

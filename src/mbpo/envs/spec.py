@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from mbpo.errors import UnsupportedEnvironment
+from mbpo.errors import FOREIGN, UnsupportedEnvironment, in_short
 from mbpo.types import MAX_STATES, Spec, TabularSpec
 
 
@@ -29,8 +29,8 @@ def spec_of(env: gymnasium.Env[Any, Any], algo: str = "MBPO") -> Spec:
         UnsupportedEnvironment: One paragraph: which space is the trouble and what could be done.
     """
     name = env_name(env)
-    obs_dim = _obs_dim(name, getattr(env, "observation_space", None), algo)
-    low, high = _action_bounds(name, getattr(env, "action_space", None), algo)
+    obs_dim = _obs_dim(name, _space(env, "observation", name), algo)
+    low, high = _action_bounds(name, _space(env, "action", name), algo)
     return Spec(obs_dim=obs_dim, action_low=low, action_high=high)
 
 
@@ -42,7 +42,7 @@ def tabular_spec_of(env: gymnasium.Env[Any, Any], algo: str = "Dyna-Q") -> Tabul
     """
     name, sizes = env_name(env), []
     for kind in ("observation", "action"):
-        space = getattr(env, f"{kind}_space", None)
+        space = _space(env, kind, name)
         if not isinstance(space, spaces.Discrete):
             raise UnsupportedEnvironment(
                 f"{name} has the {kind} space {_show(space)}, but {algo} keeps a table with a row for each state and a "
@@ -112,9 +112,28 @@ def shape_action(env: gymnasium.Env[Any, Any], action: np.ndarray) -> np.ndarray
 
 
 def env_name(env: gymnasium.Env[Any, Any]) -> str:
-    """The registered id of an environment, or the name of its innermost class."""
-    innermost = env.unwrapped
-    return innermost.spec.id if innermost.spec is not None else type(innermost).__name__
+    """The registered id of an environment, or the name of its innermost class.
+
+    Raises:
+        UnsupportedEnvironment: It fails when it is asked for what it wraps.
+    """
+    try:
+        innermost = env.unwrapped
+        return innermost.spec.id if innermost.spec is not None else type(innermost).__name__
+    except FOREIGN as error:
+        raise UnsupportedEnvironment(
+            f"{type(env).__name__} cannot be learned in: asked for `unwrapped` and its `spec`, it raised "
+            f"{in_short(error)}."
+        ) from error
+
+
+def _space(env: gymnasium.Env[Any, Any], kind: str, name: str) -> object:
+    try:
+        return getattr(env, f"{kind}_space", None)
+    except FOREIGN as error:
+        raise UnsupportedEnvironment(
+            f"{name} does not tell its {kind} space: asked for it, it raised {in_short(error)}."
+        ) from error
 
 
 def _obs_dim(name: str, space: object, algo: str) -> int:

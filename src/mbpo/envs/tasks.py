@@ -19,7 +19,7 @@ from gymnasium import spaces, wrappers
 from mbpo.envs import endings
 from mbpo.envs.given import import_function
 from mbpo.envs.spec import spec_of
-from mbpo.errors import ConfigError, in_short
+from mbpo.errors import FOREIGN, ConfigError, in_short
 from mbpo.types import TerminationFn
 
 SIGNATURE = "(obs, action, next_obs) -> terminated"
@@ -197,7 +197,7 @@ def _check(function: TerminationFn, shown: str, env: gymnasium.Env[Any, Any]) ->
     action = np.zeros((batch, spec.action_dim), np.float32)
     try:
         result = jax.eval_shape(function, obs, action, obs)
-    except Exception as error:
+    except FOREIGN as error:
         raise ConfigError(
             f"The termination function {shown} failed on a batch of transitions with {in_short(error)}. It must be "
             f"a function {SIGNATURE} that uses jax operations (jnp, & and |, no Python `if` on values) on arrays "

@@ -8,19 +8,24 @@ then of no more use.
 
 import queue
 import threading
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from mbpo.envs.spec import flatten_obs, read_obs, shape_action
-from mbpo.errors import in_short
+from mbpo.envs.make import set_env_step
+from mbpo.envs.spec import env_name, flatten_obs, read_obs, shape_action
+from mbpo.errors import FOREIGN, UnsupportedEnvironment, in_short
 
 BOUND_TOLERANCE = 1e-3
 """By how much an observation may lie outside of its bounds, relative to a bound above 1: a float32 of a
 bounded float64 does, and so does a simulator whose limits are springs."""
+
+
+T = TypeVar("T")
 
 
 class Misbehaviour(Exception):
@@ -34,16 +39,28 @@ class WatchedEnv:
         self, env: gymnasium.Env[Any, Any], *, timeout: float | None = None, check_bounds: bool = True
     ) -> None:
         """Args:
-        timeout: Seconds that a reset or a step may take; None for any time.
+        timeout: Seconds that a reset, a step or closing it may take; None for any time.
         check_bounds: Whether an observation outside of its declared bounds counts as a fault.
+
+        Raises:
+            Misbehaviour: Its observation space cannot be asked for.
         """
         self.env = env
         self.stuck = False
         """Whether a call never came back."""
+        self._closed = False
         self._timeout = timeout
         self._worker = _Worker() if timeout is not None else None
-        self._space = env.observation_space
+        self._space = self._call("observation_space", lambda: env.observation_space)
         self._low, self._high = _bounds(self._space) if check_bounds else (None, None)
+
+    def set_env_step(self, env_step: int) -> None:
+        """Tell an environment that changes as training goes on how far it has come.
+
+        Raises:
+            Misbehaviour: Its method for that failed, or is one for something else.
+        """
+        self._call("set_env_step(env_step)", lambda: set_env_step(self.env, env_step))
 
     def reset(self, seed: int) -> np.ndarray:
         """The first observation `[obs]` of an episode.
@@ -75,12 +92,32 @@ class WatchedEnv:
         obs = self._obs(result[0])
         return obs, _reward(result[1]), _flag("terminated", result[2]), _flag("truncated", result[3])
 
+    def shut(self) -> None:
+        """Close the environment, unless it is stuck.
+
+        Raises:
+            Misbehaviour: Closing it failed, or took too long.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self.stuck:
+                self._call("close", self.env.close)
+        finally:
+            if self._worker is not None:
+                self._worker.end()
+
     def close(self) -> None:
-        """Close the environment, unless it is stuck."""
-        if self._worker is not None:
-            self._worker.end()
-        if not self.stuck:
-            self.env.close()
+        """As `shut`, but a failure is only a warning: nothing that was learned depends on it."""
+        try:
+            self.shut()
+        except Misbehaviour as error:
+            try:
+                name = env_name(self.env)
+            except UnsupportedEnvironment:
+                name = type(self.env).__name__
+            warnings.warn(f"An environment ({name}) was not closed well: {error}. Results are whole.", stacklevel=2)
 
     def _call(self, what: str, function: Callable[[], Any]) -> Any:
         if self.stuck:
@@ -92,19 +129,19 @@ class WatchedEnv:
                 raise Misbehaviour(f"its {what} raised {in_short(error)}") from error
             self.stuck = True
             raise Misbehaviour(f"its {what} did not come back within {self._timeout:g} seconds") from error
-        except Exception as error:
+        except FOREIGN as error:
             raise Misbehaviour(f"its {what} raised {in_short(error)}") from error
 
     def _obs(self, obs: Any) -> np.ndarray:
         if isinstance(self._space, spaces.Discrete):
             try:
                 return read_obs(self.env, obs)
-            except (TypeError, ValueError) as error:
-                raise Misbehaviour(f"it returned an observation that cannot be read ({error})") from error
+            except FOREIGN as error:
+                raise Misbehaviour(f"it returned an observation that cannot be read ({in_short(error)})") from error
         try:
             array = np.asarray(obs)
-        except (TypeError, ValueError) as error:
-            raise Misbehaviour(f"it returned an observation that cannot be read ({error})") from error
+        except FOREIGN as error:  # An object may do anything when asked for its numbers.
+            raise Misbehaviour(f"it returned an observation that cannot be read ({in_short(error)})") from error
         if array.dtype.kind not in "fiub" or not _casts(array.dtype, self._space.dtype):
             raise Misbehaviour(
                 f"it returned an observation of {_kind(obs)} with dtype {array.dtype}, and its space declares "
@@ -129,6 +166,22 @@ class WatchedEnv:
             f"it returned {flat[bad]} in dimension {bad} of the observation, which its space bounds by {low} and "
             f"{high}; correct the space, or train with --no-check-bounds (check_bounds=False)"
         )
+
+
+def within(timeout: float | None, function: Callable[[], T]) -> T:
+    """What a function returns or raises, given up after some seconds; None for any time.
+
+    Raises:
+        TimeoutError: It has not come back. Its thread cannot be ended, and ends with the process.
+    """
+    if timeout is None:
+        return function()
+    worker = _Worker()
+    try:
+        result: T = worker.run(function, timeout)
+    finally:
+        worker.end()
+    return result
 
 
 class _Worker:

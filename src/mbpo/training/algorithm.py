@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from mbpo.agents.base import Agent
+from mbpo.agents.settings import MAX_EPISODES
 from mbpo.envs.given import resolve_reward
 from mbpo.envs.tasks import resolve_termination
 from mbpo.errors import ConfigError
@@ -34,8 +35,14 @@ from mbpo.training.logbook import Logbook, Record, read_records
 from mbpo.training.loop import Callback, Progress, Run
 from mbpo.training.memory import check_memory
 from mbpo.training.profile import REST, Profile
-from mbpo.training.restore import UnfinishedEpisode, check_same_spec, restore_run, resume_episode
-from mbpo.training.run_folder import check_modules, check_unused, read_description, write_description
+from mbpo.training.restore import UnfinishedEpisode, check_same_config, check_same_spec, restore_run, resume_episode
+from mbpo.training.run_folder import (
+    check_modules,
+    check_no_links,
+    check_unused,
+    read_description,
+    write_description,
+)
 from mbpo.training.seeding import Stream, stream_key
 from mbpo.training.signals import stop_on_signals
 from mbpo.training.spaces import spec_for
@@ -151,6 +158,11 @@ class Algorithm(abc.ABC):
         return self._run.env_step
 
     @property
+    def owes_evaluation(self) -> bool:
+        """Whether an evaluation failed; the next `learn` repeats it first, and may then be of 0 steps."""
+        return self._run.unreported is not None
+
+    @property
     def records(self) -> list[Record]:
         """Every record so far, as in `metrics.jsonl`."""
         return self._run.logbook.records
@@ -179,7 +191,7 @@ class Algorithm(abc.ABC):
                 if it has a folder.
             TrainingError: The environment failed, a value is not finite, or the disk is full.
         """
-        if not isinstance(steps, int) or steps < 1:
+        if not isinstance(steps, int) or steps < (0 if self.owes_evaluation else 1):
             raise ConfigError(f"learn() takes a number of environment steps of at least 1, and got {steps!r}.")
         deadline, until = time.monotonic() + max_seconds, self._run.env_step + steps
         with stop_on_signals() as stop:
@@ -203,11 +215,13 @@ class Algorithm(abc.ABC):
         """Returns of whole episodes with the mean action, in environments of their own.
 
         Args:
-            episodes: How many; at least 1.
+            episodes: How many; 1 to a million.
             seed: Decides the episodes' starts; default the run's seed.
         """
-        if not isinstance(episodes, int) or episodes < 1:
-            raise ConfigError(f"An evaluation takes at least 1 episode, and got {episodes!r}.")
+        if not isinstance(episodes, int) or not 1 <= episodes <= MAX_EPISODES:
+            raise ConfigError(
+                f"An evaluation takes at least 1 episode and at most {MAX_EPISODES}, and got {episodes!r}."
+            )
         if seed is None:
             return self._run.evaluate(episodes)
         if not isinstance(seed, int) or seed < 0:
@@ -258,9 +272,9 @@ class Algorithm(abc.ABC):
         """
         folder = Path(folder)
         check_unused(folder)
-        write_description(folder, self.config, self.spec, env_by_id=self._env_by_id)
+        config = write_description(folder, self.config, self.spec, env_by_id=self._env_by_id)
         Logbook(folder, keep=self.records).close()
-        self._run.save_to(folder)
+        self._run.save_to(folder, config=config)
 
     @classmethod
     def load(
@@ -284,7 +298,10 @@ class Algorithm(abc.ABC):
         folder = Path(folder)
         description = read_description(folder)
         check_modules(folder, description.config)
-        lock = FolderLock(folder) if resume else None  # Before what it holds is read.
+        lock = None
+        if resume:
+            check_no_links(folder)
+            lock = FolderLock(folder)  # Before what it holds is read.
         checkpoint = read_checkpoint(folder / "checkpoint")
         config = description.config
         if env is None and not description.env_by_id:
@@ -296,6 +313,8 @@ class Algorithm(abc.ABC):
         algorithm = cls(env, config=config, termination_fn=termination_fn, reward_fn=reward_fn)
         check_same_spec(algorithm.spec, description.spec, folder)
         algorithm._unfinished = restore_run(algorithm._run, checkpoint, read_records(folder))
+        check_same_config(checkpoint, description, folder, resume=resume)
+        algorithm._run.config_sha256 = description.sha256
         algorithm._folder, algorithm._lock = (folder if resume else None), lock
         return algorithm
 
@@ -308,20 +327,18 @@ class Algorithm(abc.ABC):
             self._lock = self._lock or FolderLock(self._folder)
             if self._unfinished is None:
                 check_unused(self._folder)
-                write_description(self._folder, self.config, self.spec, env_by_id=self._env_by_id)
+                run.config_sha256 = write_description(self._folder, self.config, self.spec, env_by_id=self._env_by_id)
             run.logbook = Logbook(self._folder, keep=run.logbook.records)
             run.folder = self._folder
-        if self._unfinished is None:
-            run.episodes.start(0, 0)
-        else:
-            resume_episode(run.episodes, self._unfinished, run.env_step)
+        if self._unfinished is not None:
+            resume_episode(run, self._unfinished)
         self._begun = True
 
     def close(self) -> None:
         """Close the environments and files."""
-        self._evaluator.close()
         self._run.logbook.close()
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+        self._evaluator.close()
         self._run.episodes.close()

@@ -7,6 +7,7 @@ the manifest comes last, after everything new has been read back from the disk. 
 `manifest.json` points to whole files. The checkpoint before is kept too, as `manifest.previous.json`.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -18,9 +19,11 @@ import numpy as np
 from safetensors.numpy import save as to_safetensors
 
 from mbpo.errors import CheckpointError, TrainingError
-from mbpo.training.durable import put, sync_folder, write_whole
+from mbpo.training.durable import put, set_aside, sync_folder, write_whole
 from mbpo.training.manifest import (
+    GIVEN_UP,
     MANIFEST,
+    MAX_BYTES,
     PREVIOUS,
     Manifest,
     StoredFile,
@@ -30,6 +33,7 @@ from mbpo.training.manifest import (
     rows_name,
     state_name,
 )
+from mbpo.training.plain_files import open_plain, read_plain, unreadable
 from mbpo.training.serialize import CHUNK_ROWS, Ring
 from mbpo.training.tensor_file import TensorPlace, read_header, read_tensor
 
@@ -78,6 +82,7 @@ def write_checkpoint(
     *,
     grown: Collection[str] = (),
     last: Manifest | None = None,
+    config: str | None = None,
 ) -> Manifest:
     """Replace the folder's checkpoint with a new one.
 
@@ -87,6 +92,7 @@ def write_checkpoint(
         rings: The replay buffers by name.
         grown: Names of those that take exactly one row at every environment step.
         last: The folder's checkpoint as it was last written or read: what it holds is not written again.
+        config: SHA-256 of the run's `config.json`.
 
     Raises:
         TrainingError: The disk refused (full, read-only, failing); the checkpoint before is untouched.
@@ -102,7 +108,7 @@ def write_checkpoint(
             name: tuple(_store_ring(folder, name, ring, int(progress["env_step"]), last, held, name in grown))
             for name, ring in (rings or {}).items()
         }
-        manifest = Manifest(state, stored, dict(progress))
+        manifest = Manifest(state, stored, dict(progress), config)
         sync_folder(folder)
         for new in manifest.files:
             if new.file not in held:
@@ -114,6 +120,8 @@ def write_checkpoint(
             f"Could not write a checkpoint to {folder}: {error.strerror or error}. The last checkpoint is intact; "
             "free some space, or make the folder writable again."
         ) from error
+    with contextlib.suppress(OSError):
+        (folder / GIVEN_UP).unlink()  # The run has gone on without it.
     remove_leftovers(folder)
     return manifest
 
@@ -130,7 +138,7 @@ def read_checkpoint(folder: Path, name: str = MANIFEST) -> Checkpoint:
     try:
         return _read_checkpoint(folder, read_manifest(folder, name))
     except CheckpointError as error:
-        older = None if name == PREVIOUS else previous_step(folder)
+        older = None if name == PREVIOUS or unreadable(error) else previous_step(folder)
         if older is None:
             raise
         raise CheckpointError(
@@ -154,26 +162,31 @@ def saved_step(folder: Path) -> int | None:
     Raises:
         CheckpointError: The manifest is damaged or not one of this package's.
     """
-    if not (folder / MANIFEST).exists():
-        return None
-    step = read_manifest(folder).progress.get("env_step")
+    try:
+        step = read_manifest(folder).progress.get("env_step")
+    except CheckpointError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
     if type(step) is not int:
         raise CheckpointError(f"{folder / MANIFEST} is damaged: 'env_step' is missing or of the wrong kind.")
     return step
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Files of checkpoints older than the one before, or never finished; none if a manifest is damaged."""
+    """Files of checkpoints older than the one before, or never finished; none if a manifest is damaged or lost."""
+    if not os.path.lexists(folder / MANIFEST):
+        return []
     named = set()
-    for manifest in (MANIFEST, PREVIOUS):
-        if (folder / manifest).exists():
+    for manifest in (MANIFEST, PREVIOUS, GIVEN_UP):
+        if os.path.lexists(folder / manifest):
             try:
                 named |= {stored.file for stored in read_manifest(folder, manifest).files}
             except CheckpointError:
                 return []  # What it named can no longer be told from a leftover.
     found = [path for path in folder.iterdir() if is_checkpoint_file(path.name) and path.name not in named]
     return sorted(
-        found + [folder / f"{name}.tmp" for name in (MANIFEST, PREVIOUS) if (folder / f"{name}.tmp").exists()]
+        found + [folder / f"{name}.tmp" for name in (MANIFEST, PREVIOUS) if (folder / f"{name}.tmp").is_file()]
     )
 
 
@@ -211,7 +224,7 @@ def _store_ring(
 def _read_back(path: Path, sha256: str) -> None:
     """Raise unless the disk gives back what it was given."""
     if hasattr(os, "posix_fadvise"):
-        with path.open("rb") as file:  # From the disk, where the system lets go of its copy in memory.
+        with open_plain(path) as file:  # From the disk, where the system lets go of its copy in memory.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     if _sha256(path) != sha256:
         raise OSError(0, f"{path.name} read back differs from what was written; is the disk failing?")
@@ -222,7 +235,9 @@ def _keep_previous(folder: Path) -> None:
         read_manifest(folder)
     except CheckpointError:
         return
-    write_whole(folder / PREVIOUS, (folder / MANIFEST).read_bytes())
+    if (folder / PREVIOUS).is_dir() and not (folder / PREVIOUS).is_symlink():
+        set_aside(folder / PREVIOUS)  # Whoever put it there; a file cannot be renamed over it.
+    write_whole(folder / PREVIOUS, read_plain(folder / MANIFEST, MAX_BYTES))
 
 
 def _read_checkpoint(folder: Path, manifest: Manifest) -> Checkpoint:
@@ -253,7 +268,8 @@ def _verify(path: Path, stored: StoredFile) -> None:
         whole = stored.bytes in (None, path.stat().st_size) and _sha256(path) == stored.sha256
     except OSError as error:
         raise CheckpointError(
-            f"The checkpoint file {path} cannot be read ({error.strerror}); the run folder is incomplete."
+            f"The checkpoint file {path} cannot be read ({error.strerror or error}); bring it back, or make it "
+            "readable."
         ) from error
     if not whole:
         raise CheckpointError(
@@ -272,7 +288,7 @@ def _header(folder: Path, stored: StoredFile) -> dict[str, TensorPlace]:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

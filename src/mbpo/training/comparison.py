@@ -11,6 +11,7 @@ is asked of the same folder is refused, since its curves could not be compared.
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from mbpo.errors import CheckpointError, MBPOError, RunFolderError
 from mbpo.training.checkpoint import saved_step
 from mbpo.training.config import RunConfig, from_dict, section, to_dict
 from mbpo.training.durable import write_whole
+from mbpo.training.manifest import GIVEN_UP, MANIFEST, MAX_BYTES, PREVIOUS
+from mbpo.training.plain_files import exists, is_folder, read_plain
 from mbpo.training.run_folder import commit, versions
 from mbpo.training.runner import Job
 
@@ -113,9 +116,18 @@ def train_command(folder: Path, steps: int, arguments: Sequence[str]) -> tuple[s
     Args:
         folder: The run folder.
         arguments: For a run that is yet to begin: the environment, and all settings but the steps.
+
+    Raises:
+        RunFolderError: The run has lost its last checkpoint's manifest, or the folder cannot be looked at.
     """
     command = [sys.executable, "-m", "mbpo.cli.main", "train"]
-    if (folder / "checkpoint" / "manifest.json").exists():
+    checkpoint = folder / "checkpoint"
+    if not exists(checkpoint / MANIFEST) and any(exists(checkpoint / name) for name in (PREVIOUS, GIVEN_UP)):
+        raise RunFolderError(
+            f"{checkpoint / MANIFEST} is missing, and the checkpoint before it is there, so this run is neither "
+            f"trained on nor deleted. Repair it with: mbpo doctor {folder} --repair"
+        )
+    if exists(checkpoint / MANIFEST):
         if steps_taken(folder) >= steps:
             return None
         command += ["--resume", str(folder)]
@@ -205,10 +217,13 @@ def locked(folder: Path) -> Iterator[list[int]]:
 
 def _read(folder: Path) -> dict[str, Entry]:
     path = folder / COMPARISON_FILE
-    if folder.exists() and not folder.is_dir():
+    if exists(folder) and not is_folder(folder):
         raise RunFolderError(f"{folder} is a file; --out must name a folder for the comparison.")
-    if not path.exists():
-        others = [entry.name for entry in folder.iterdir() if entry.name != LOCK_FILE] if folder.exists() else []
+    if not exists(path):
+        try:
+            others = [name for name in os.listdir(folder) if name != LOCK_FILE] if exists(folder) else []
+        except OSError as error:
+            raise RunFolderError(f"{folder} cannot be looked into: {error.strerror}; choose another --out.") from error
         if others:
             raise RunFolderError(
                 f"{folder} holds something else than a comparison ({others[0]}, but no {COMPARISON_FILE}), which is "
@@ -216,7 +231,7 @@ def _read(folder: Path) -> dict[str, Entry]:
             )
         return {}
     try:
-        algorithms = json.loads(path.read_bytes())["algorithms"]
+        algorithms = json.loads(read_plain(path, MAX_BYTES))["algorithms"]
         read = {algo: (values["config"], int(values["seeds"])) for algo, values in algorithms.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{path} is damaged or not a comparison of mbpo: {error}.") from error

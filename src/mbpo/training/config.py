@@ -14,7 +14,7 @@ from mbpo.agents.dyna_q import DynaQConfig
 from mbpo.agents.mbpo_dh_config import MBPODHConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
-from mbpo.agents.settings import NonNegativeInt, PositiveFloat, PositiveInt, explain, setting_names, settings
+from mbpo.agents.settings import Episodes, NonNegativeInt, PositiveInt, Seconds, explain, setting_names, settings
 from mbpo.errors import ConfigError
 
 Algo = Literal["mbpo", "mbpo-dh", "sac", "pets", "dyna-q"]
@@ -39,7 +39,7 @@ class RunConfig:
     """Real environment steps in all, the random ones included."""
     eval_freq: PositiveInt = 1000
     """Environment steps between evaluations with the mean action."""
-    eval_episodes: PositiveInt = 10
+    eval_episodes: Episodes = 10
     """Episodes per evaluation during training."""
     eval_max_steps: PositiveInt = 10_000
     """Steps after which an evaluation episode is cut. For tasks that may never end: a time limit of
@@ -50,7 +50,7 @@ class RunConfig:
     reward: str = "learned"
     """The reward that the model imagines: `learned` with the dynamics, or the task's own as
     `module:function` with `(obs, action, next_obs) -> reward` on batches."""
-    env_timeout: PositiveFloat | None = None
+    env_timeout: Seconds | None = None
     """Seconds that a step or a reset of the environment may take; None for any time."""
     env_retries: NonNegativeInt = 0
     """Faults of the environment in a row (it raises, does not come back, returns what it should not)

@@ -1,12 +1,15 @@
 """Files that are on the disk whole or not at all, whatever happens while they are written.
 
 Each is written under a temporary name, flushed to the disk, and renamed; then its folder is
-flushed, since a rename lasts only once its folder does.
+flushed, since a rename lasts only once its folder does. Nothing is ever written through a link,
+which could lead out of the folder.
 """
 
 import contextlib
+import itertools
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 TEMPORARY = ".tmp"
 
@@ -21,18 +24,57 @@ def write_whole(path: Path, payload: bytes) -> None:
     sync_folder(path.parent)
 
 
-def put(path: Path, payload: bytes) -> None:
-    """As `write_whole`, but lasting only after `sync_folder`: for several files in one folder."""
+def put(path: Path, payload: bytes, *, flush: bool = True) -> None:
+    """As `write_whole`, but lasting only after `sync_folder`: for several files in one folder.
+
+    Args:
+        flush: Whether the contents go to the disk at once; without, only a crash of the machine can lose them.
+    """
     temporary = path.with_name(path.name + TEMPORARY)
     try:
-        with temporary.open("wb") as file:
+        with open_new(temporary) as file:
             file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Open a file that is made now, in place of whatever had its name; never what a link leads to."""
+    path.unlink(missing_ok=True)
+    return path.open("xb")  # Exclusive creation follows no link.
+
+
+def open_appending(path: Path) -> BinaryIO:
+    """Open a file to append to it, unbuffered; it is made if need be.
+
+    Raises:
+        OSError: It cannot be written, or is a link.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):  # Not every system has each.
+        flags |= getattr(os, name, 0)
+    return os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0)
+
+
+def set_aside(path: Path) -> None:
+    """Give what lies at a path another name beside it, `NAME.damaged`; nothing is written over.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    os.rename(path, free_name(path))
+
+
+def free_name(path: Path) -> Path:
+    """`NAME.damaged` beside a path, with a number where that is taken."""
+    names = (f"{path.name}.damaged" + (f"-{number}" if number > 1 else "") for number in itertools.count(1))
+    return next(path.with_name(name) for name in names if not os.path.lexists(path.with_name(name)))
 
 
 def sync_folder(folder: Path) -> None:
@@ -48,7 +90,9 @@ class AppendedFile:
     """A file that grows piece by piece; a piece that cannot be written whole leaves nothing behind."""
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
-        self._file = path.open("wb" if fresh else "ab", buffering=0)
+        if fresh:
+            path.unlink(missing_ok=True)
+        self._file = open_appending(path)
         self._size = os.fstat(self._file.fileno()).st_size
 
     def append(self, piece: bytes) -> None:

@@ -4,24 +4,27 @@ Random episodes are taken in it; each finding is a sentence. An `error` is somet
 would stop at or learn wrongly from, a `warning` something that makes it harder or less exact.
 """
 
+import contextlib
 import importlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
 
 from mbpo.envs.make import AnyEnv, EnvSource
 from mbpo.envs.tasks import resolve_termination
-from mbpo.envs.watched import WatchedEnv
-from mbpo.errors import UnsupportedEnvironment
+from mbpo.envs.watched import Misbehaviour, WatchedEnv, within
+from mbpo.errors import FOREIGN, UnsupportedEnvironment
 from mbpo.training.config import ALGOS, TABULAR_ALGOS
 from mbpo.training.random_episodes import Episode, EpisodeFault, Witness, one_episode, random_episodes
 from mbpo.training.seeding import Stream, episode_seed
 from mbpo.training.spaces import spec_for
 
 Level = Literal["ok", "warning", "error"]
+T = TypeVar("T")
 REPEATED_STEPS = 100
 """Steps that are taken again to see whether the environment is a function of its seed."""
 LARGE, SMALL = 1e3, 1e-3
@@ -36,17 +39,24 @@ class Finding:
     sentence: str
 
 
-def source_of(name: str) -> EnvSource:
+def source_of(name: str, timeout: float | None = None) -> EnvSource:
     """The environment that `ENV_ID`, `module:Env-v0` or `module:Class` names.
+
+    Args:
+        timeout: Seconds that importing and making it may take.
 
     Raises:
         UnsupportedEnvironment: There is none, or it cannot be made.
     """
+    return _in_time(name, lambda: _source_of(name), timeout)
+
+
+def _source_of(name: str) -> EnvSource:
     module, _, attribute = name.partition(":")
     if attribute.isidentifier():
         try:
             made = getattr(importlib.import_module(module), attribute, None)
-        except Exception:
+        except FOREIGN:
             made = None  # `EnvSource.of` says what is wrong with the module.
         if callable(made):
             return EnvSource.of(made)
@@ -60,12 +70,12 @@ def check_env(
 
     Args:
         termination: The termination rule to hold against real transitions, as `mbpo train` takes it.
-        timeout: Seconds that a step or a reset may take.
+        timeout: Seconds that making it, a reset, a step or closing it may take.
 
     Raises:
         UnsupportedEnvironment: It cannot be made.
     """
-    env = Witness(source.training_env())
+    env = Witness(_in_time(source.name, source.training_env, timeout))
     able, findings = _spaces(env)
     if not able:
         return findings
@@ -84,8 +94,25 @@ def check_env(
     findings += _scales(episodes)
     if any(algo not in TABULAR_ALGOS for algo in able):
         findings += _termination_rule(env.env, episodes, termination)
-    watched.close()
-    return findings
+    return [*findings, *_closing(watched)]
+
+
+def _in_time(name: str, make: Callable[[], T], timeout: float | None) -> T:
+    try:
+        return within(timeout, make)
+    except TimeoutError as error:
+        raise UnsupportedEnvironment(
+            f"Making {name}, or closing it again, took longer than {timeout:g} seconds (--timeout)."
+        ) from error
+
+
+def _closing(watched: WatchedEnv) -> list[Finding]:
+    try:
+        watched.shut()
+    except Misbehaviour as error:
+        level: Level = "error" if watched.stuck else "warning"
+        return [Finding(level, "closing", f"The environment is not closed well: {error}.")]
+    return []
 
 
 def _spaces(env: AnyEnv) -> tuple[list[str], list[Finding]]:
@@ -124,7 +151,7 @@ def _determinism(
 ) -> list[Finding]:
     """The same seed and actions again, in the same environment and in another of its kind."""
     first = episodes[0]
-    fresh = WatchedEnv(source.evaluation_env(), timeout=timeout)
+    fresh = WatchedEnv(_in_time(source.name, source.evaluation_env, timeout), timeout=timeout)
     consequence = "so a run interrupted within an episode goes on with the next one and is not bit for bit the same"
     chosen = episode_seed(seed, Stream.TRAINING_EPISODE, 0)
     for again, where in ((watched, "reset with the same seed"), (fresh, "made anew and reset with the same seed")):
@@ -139,7 +166,8 @@ def _determinism(
             step = int(np.argmax(rows)) if rows.any() else int(np.argmax(second.rewards != first.rewards[:most])) + 1
             sentence = f"The environment, {where} and given the same actions, differs from step {step} on"
             return [Finding("warning", "determinism", f"{sentence}, {consequence}.")]
-    fresh.close()
+    with contextlib.suppress(Misbehaviour):  # Told of the first one.
+        fresh.shut()
     found = [Finding("ok", "determinism", "The same seed and actions lead to the same bits, in a fresh one too.")]
     starts = {episode.obs[0].tobytes() for episode in episodes}
     if len(episodes) > 1 and len(starts) == 1:

@@ -12,7 +12,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from mbpo.envs.make import set_env_step
 from mbpo.envs.watched import Misbehaviour, WatchedEnv
 from mbpo.errors import EnvironmentFault
 from mbpo.training.seeding import Stream, episode_seed
@@ -67,19 +66,23 @@ class Episodes:
         Raises:
             EnvironmentFault: The reset failed, or what it returned is not what the space declares.
         """
-        self.log = EpisodeLog(index)
+        self.await_start(index)
         if self._watched.stuck and self._renew is not None:
             self._watched = self._watch(self._renew())
         seed = episode_seed(self._seed, Stream.TRAINING_EPISODE, index)
-        set_env_step(self._watched.env, env_step)
         try:
+            self._watched.set_env_step(env_step)
             self.obs = self._watched.reset(seed)
         except Misbehaviour as error:
             raise self._fault(error) from error
 
     def drop(self) -> None:
         """Give the episode up; the next one is yet to be started."""
-        self.log = EpisodeLog(self.log.index + 1)
+        self.await_start(self.log.index + 1)
+
+    def await_start(self, index: int) -> None:
+        """No episode is under way; number `index` is the next."""
+        self.log = EpisodeLog(index)
         self.obs = NO_OBS
 
     def step(self, action: np.ndarray) -> tuple[Transition, bool]:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from mbpo.agents.base import Memory
-from mbpo.envs.make import EnvSource, set_env_step
+from mbpo.envs.make import EnvSource
 from mbpo.envs.watched import Misbehaviour, WatchedEnv
 from mbpo.errors import EnvironmentFault
 from mbpo.training.seeding import Stream, episode_seed
@@ -83,9 +83,9 @@ class Evaluator:
             EnvironmentFault: The environment failed during the evaluation.
         """
         width = min(episodes, MAX_PARALLEL)
-        while len(self._envs) < width:
-            self._envs.append(self._watch(self._source.evaluation_env()))
         try:
+            while len(self._envs) < width:
+                self._envs.append(self._watch(self._source.evaluation_env()))
             return self._run(policy, new_memory(width), episodes, width, at_step)
         except Misbehaviour as error:
             raise EnvironmentFault(
@@ -119,7 +119,7 @@ class Evaluator:
 
     def _reset(self, slot: int, episode: int, at_step: int) -> np.ndarray:
         seed = episode_seed(self._seed, Stream.EVALUATION_EPISODE, at_step, episode)
-        set_env_step(self._envs[slot].env, at_step)
+        self._envs[slot].set_env_step(at_step)
         return self._envs[slot].reset(seed)
 
     def close(self) -> None:

@@ -51,6 +51,25 @@ class FolderLock:
             self.release()
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process, this one included, has the right to write to a folder; False where that cannot be told."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _lock(folder: Path) -> int:
     """The descriptor that holds the lock; -1 where there are no such locks."""
     try:

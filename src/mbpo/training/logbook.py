@@ -17,6 +17,7 @@ from typing import Any
 
 from mbpo.errors import RunFolderError, TrainingError
 from mbpo.training.durable import AppendedFile, write_whole
+from mbpo.training.plain_files import open_plain
 
 METRICS_FILE = "metrics.jsonl"
 TAIL_BYTES = 65_536
@@ -39,7 +40,7 @@ def read_records(folder: Path) -> list[Record]:
     path = folder / METRICS_FILE
     records: list[Record] = []
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise RunFolderError(f"{path} is larger than {MAX_BYTES >> 20} MiB, which no run of mbpo writes.")
             for number, line in enumerate(file, 1):
@@ -47,7 +48,8 @@ def read_records(folder: Path) -> list[Record]:
                     break
     except OSError as error:
         raise RunFolderError(
-            f"{folder} holds no {METRICS_FILE} that can be read ({error.strerror}); is it a run folder of mbpo?"
+            f"{folder} holds no {METRICS_FILE} that can be read ({error.strerror or error}); is it a run folder of "
+            "mbpo?"
         ) from error
     return records
 
@@ -64,15 +66,24 @@ def read_line(path: Path, number: int, line: bytes, records: list[Record]) -> bo
         if not line.endswith(b"\n"):
             return False
         raise RunFolderError(f"Line {number} of {path} is damaged: {error}.") from error
-    if not isinstance(record, dict) or type(record.get("env_step")) is not int or not all(map(_fits, record.values())):
+    if not is_record(record):
         raise RunFolderError(f"Line {number} of {path} is not a record.")
     records.append(record)
     return True
 
 
-def _fits(value: Any) -> bool:
-    """Whether a value is one that a record may hold."""
-    return value is None or isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 2**63)
+def is_record(values: Any) -> bool:
+    """Whether some JSON is a record: an object of numbers, each of them finite or null, with its step."""
+    if not isinstance(values, dict) or type(step := values.get("env_step")) is not int or step < 0:
+        return False
+    return all(value is None or is_number(value) for value in values.values())
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value that came from a file is a finite number, of at most 64 bits if it is a whole one."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and abs(value) < 2**63
 
 
 def read_latest(folder: Path) -> Record:
@@ -81,7 +92,7 @@ def read_latest(folder: Path) -> Record:
     Reads the file's end only, so that it can be asked often. Empty if nothing is recorded yet.
     """
     try:
-        with (folder / METRICS_FILE).open("rb") as file:
+        with open_plain(folder / METRICS_FILE) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
             lines = file.read().split(b"\n")
     except OSError:

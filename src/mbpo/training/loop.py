@@ -4,10 +4,11 @@ The agent is known by its verbs only, and the environment by `Episodes`. What a 
 `n` is a function of its settings and of `n`, never of when it was stopped or resumed.
 """
 
+import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mbpo.agents.base import Agent, Memory, State
-from mbpo.errors import EnvironmentFault, TrainingError
+from mbpo.errors import EnvironmentFault, TrainingError, UnsupportedEnvironment
 from mbpo.training.checkpoint import write_checkpoint
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
@@ -61,12 +62,17 @@ class Run(Generic[State]):
     """The newest value of every metric, arrays until they are looked at."""
     checkpoint_time: float = 0.0
     checkpoint_step: int = 0
+    checkpoint_records: int = 0
     saved: Manifest | None = None
     """The checkpoint in `folder`, as it was last written or read."""
     env_retries: int = 0
     """Faults of the environment in a row, no episode ending well in between, that a fresh episode answers."""
     faults_in_a_row: int = 0
     mismatch_reported: bool = False
+    unreported: Record | None = None
+    """A record that waits for its evaluation, which failed; the next call of `train` begins with it."""
+    config_sha256: str | None = None
+    """Of the folder's `config.json`."""
     profile: NoProfile = NO_PROFILE
     """Times each section below, if asked to."""
 
@@ -91,31 +97,39 @@ class Run(Generic[State]):
         """
         run_key = stream_key(self.seed, Stream.STEP)
         started = time.monotonic() - self.wall_time
-        while self.env_step < until:
-            try:
-                if not self.episodes.obs.size:  # The last one was dropped.
-                    self._start_episode(self.episodes.log.index)
+        if not self.episodes.obs.size:  # There is none yet, or the last one was dropped.
+            with self._episode_lost_by_a_fault():
+                self._start_episode(self.episodes.log.index)
+        keep_going = self.unreported is None or self._evaluate_and_write(self.unreported, callback)
+        while keep_going and self.env_step < until:
+            with self._episode_lost_by_a_fault():
                 over = self._step(run_key)
-                self.wall_time = time.monotonic() - started
-                last = self.env_step == until
-                keep_going = self.profile.time("log", self._report, over, last=last, callback=callback)
-                if over:
-                    self.faults_in_a_row = 0
+            self.wall_time = time.monotonic() - started
+            last = self.env_step == until
+            keep_going = self.profile.time("log", self._report, over, last=last, callback=callback)
+            if over:
+                self.faults_in_a_row = 0
+                with self._episode_lost_by_a_fault():
                     self._start_episode(self.episodes.log.index + 1)
-            except EnvironmentFault:
-                # The environment failed, not the learner: what was learned so far is good.
-                self.episodes.drop()
-                self.save()
-                raise
             if progress is not None:
                 self.profile.time("display", progress, self)
             self._checkpoint_if_due(over)
             if stop.signal_name is not None and self.env_step < until:
                 self.save()
                 raise Interrupted(stop.signal_name)
-            if not keep_going or time.monotonic() >= deadline:
+            if time.monotonic() >= deadline:
                 break
         self.save()
+
+    @contextlib.contextmanager
+    def _episode_lost_by_a_fault(self) -> Iterator[None]:
+        """The training environment failed, not the learner: what was learned so far is good, and kept."""
+        try:
+            yield
+        except EnvironmentFault:
+            self.episodes.drop()
+            self.save()
+            raise
 
     def _step(self, run_key: Any) -> bool:
         """One lap: learn a model if due, act, step the real environment, improve."""
@@ -177,14 +191,36 @@ class Run(Generic[State]):
         record.update(self._latest_floats())
         self._warn_of_mismatch()
         if evaluate:
+            return self._evaluate_and_write(record, callback, over=over)
+        return self._write(record, callback)
+
+    def _evaluate_and_write(self, record: Record, callback: Callback | None, *, over: bool = False) -> bool:
+        """Add an evaluation to a record; where that fails, the record waits for it, in the checkpoint too.
+
+        Args:
+            over: Whether the episode under way has ended, so that there is nothing in it to return to.
+        """
+        self.unreported = dict(record)
+        try:
             evaluation = self.profile.time("evaluate", self.evaluate, self.eval_episodes)
-            record["eval_return_mean"] = evaluation.mean
-            record["eval_return_std"] = evaluation.std
-            record["eval_length_mean"] = float(evaluation.lengths.mean())
-            record["eval_episodes"] = self.eval_episodes
-            if evaluation.cut:
-                record["eval_cut"] = evaluation.cut
+        except (EnvironmentFault, UnsupportedEnvironment):
+            self.evaluator.close()  # Whatever state its environments are in.
+            if over:
+                self.episodes.drop()
+                self.faults_in_a_row = 0
+            self.save()
+            raise
+        record["eval_return_mean"] = evaluation.mean
+        record["eval_return_std"] = evaluation.std
+        record["eval_length_mean"] = float(evaluation.lengths.mean())
+        record["eval_episodes"] = self.eval_episodes
+        if evaluation.cut:
+            record["eval_cut"] = evaluation.cut
+        return self._write(record, callback)
+
+    def _write(self, record: Record, callback: Callback | None) -> bool:
         self.logbook.write(record)
+        self.unreported = None
         return callback is None or callback(dict(record)) is not False
 
     def _warn_of_mismatch(self) -> None:
@@ -232,18 +268,22 @@ class Run(Generic[State]):
 
     def save(self) -> None:
         """Write a checkpoint to the run's folder, if it has one."""
-        if self.folder is None or (self.env_step and self.env_step == self.checkpoint_step):
+        as_saved = self.env_step == self.checkpoint_step and self.logbook.count == self.checkpoint_records
+        if self.folder is None or (self.env_step and as_saved and self.unreported is None):
             return
         started = time.monotonic()
-        self.saved = self.profile.time("checkpoint", self.save_to, self.folder, last=self.saved)
+        self.saved = self.profile.time(
+            "checkpoint", self.save_to, self.folder, last=self.saved, config=self.config_sha256
+        )
         self.checkpoint_time += time.monotonic() - started
-        self.checkpoint_step = self.env_step
+        self.checkpoint_step, self.checkpoint_records = self.env_step, self.logbook.count
 
-    def save_to(self, folder: Path, *, last: Manifest | None = None) -> Manifest:
+    def save_to(self, folder: Path, *, last: Manifest | None = None, config: str | None = None) -> Manifest:
         """Write a checkpoint to any folder.
 
         Args:
             last: The checkpoint that this folder holds, if this run wrote or read it.
+            config: SHA-256 of the folder's `config.json`.
 
         Raises:
             TrainingError: The state is not finite (nothing is written), or the disk refused.
@@ -261,9 +301,11 @@ class Run(Generic[State]):
             "episode": log.index,
             "records": self.logbook.count,
             "latest": self._latest_floats(),
+            **({} if self.unreported is None else {"unreported": self.unreported}),
         }
         self.logbook.sync()  # The checkpoint counts on its records.
-        return write_checkpoint(folder / "checkpoint", tensors, progress, rings, grown=self.agent.grown, last=last)
+        place, grown = folder / "checkpoint", self.agent.grown
+        return write_checkpoint(place, tensors, progress, rings, grown=grown, last=last, config=config)
 
     def _diverged(self) -> TrainingError:
         """Name the first quantity that is not finite."""

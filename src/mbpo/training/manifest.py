@@ -3,10 +3,11 @@
     {"format": "mbpo-checkpoint", "version": 2,
      "file": "state-600-0f3a….safetensors", "bytes": …, "sha256": …,       all but the rows of replay buffers
      "rings": {"real": [{"file": "rows-77ab….safetensors", "rows": 4096, "bytes": …, "sha256": …}, …]},
-     "progress": {…}, "checksum": …}
+     "progress": {…}, "config_sha256": …, "checksum": …}
 
 Names are made of digits and letters only, so no manifest can point out of its folder. Version 1,
-which kept everything in one file and had no checksum of its own, is still read.
+which kept everything in one file and had no checksum of its own, is still read, and so is a manifest without the
+checksum of `config.json`.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mbpo.errors import CheckpointError
+from mbpo.training.plain_files import read_plain
 
 FORMAT = "mbpo-checkpoint"
 FORMAT_VERSION = 2
@@ -24,6 +26,8 @@ READABLE_VERSIONS = (1, 2)
 MANIFEST = "manifest.json"
 PREVIOUS = "manifest.previous.json"
 """The checkpoint before, whose files are kept until the next one is written."""
+GIVEN_UP = "manifest.json.damaged"
+"""The checkpoint that a repair went back from, whose files are kept until the next one is written."""
 MAX_BYTES = 1 << 22
 _STATE_NAME = re.compile(r"state-\d{1,12}(-[0-9a-f]{16})?\.safetensors")
 _ROWS_NAME = re.compile(r"rows-[0-9a-f]{32}\.safetensors")
@@ -56,6 +60,8 @@ class Manifest:
     """Of each replay buffer, the files that hold its rows, in order."""
     progress: dict[str, Any]
     """Counters and the like, plain JSON."""
+    config: str | None = None
+    """SHA-256 of the run's `config.json`; None where it was not written down."""
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
@@ -68,6 +74,7 @@ class Manifest:
             **asdict(self.state),
             "rings": {name: [asdict(chunk) for chunk in chunks] for name, chunks in self.rings.items()},
             "progress": self.progress,
+            **({} if self.config is None else {"config_sha256": self.config}),
         }
         return json.dumps({**content, "checksum": _checksum(content)}, indent=1).encode()
 
@@ -95,11 +102,6 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
         CheckpointError: It is missing, damaged or not one of this package's.
     """
     path = folder / name
-    if not path.is_file():
-        raise CheckpointError(
-            f"There is no checkpoint in {folder}: {name} is missing. A run writes its first one at the end of "
-            "its first episode."
-        )
     content = _read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of mbpo (its format is not '{FORMAT}').")
@@ -119,12 +121,15 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
 
 def _read_json(path: Path) -> Any:
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
-        if len(text) > MAX_BYTES:
-            raise ValueError(f"it is longer than {MAX_BYTES} bytes")
-        return json.loads(text.decode())
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(read_plain(path, MAX_BYTES).decode())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CheckpointError(
+            f"There is no checkpoint in {path.parent}: {path.name} is missing. A run writes its first one at the end "
+            "of its first episode."
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged and cannot be read as JSON: {error}.") from error
 
 
@@ -144,9 +149,11 @@ def _parse(path: Path, content: dict[str, Any]) -> Manifest:
         }
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: its replay buffers are not lists of files.") from error
-    size = content.get("bytes")
+    size, config = content.get("bytes"), content.get("config_sha256")
+    if config is not None and not (isinstance(config, str) and _SHA256.fullmatch(config)):
+        raise CheckpointError(f"{path} is damaged: 'config_sha256' is no checksum.")
     state = StoredFile(content["file"], size if isinstance(size, int) else None, content["sha256"])
-    return Manifest(state, rings, content["progress"])
+    return Manifest(state, rings, content["progress"], config)
 
 
 def _stored_rows(path: Path, chunk: dict[str, Any]) -> StoredRows:

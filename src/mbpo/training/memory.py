@@ -21,11 +21,12 @@ def check_memory(config: RunConfig, spec: Spec | TabularSpec) -> None:
     Raises:
         ConfigError: With what they would take.
     """
-    needed, held = least_bytes(config, spec), _physical_bytes()
+    needed, held = least_bytes(config, spec) + batch_bytes(config, spec), _physical_bytes()
     if held is not None and needed > held:
         raise ConfigError(
-            f"Replay buffers and networks of these settings take at least {needed / 2**30:.1f} GiB of memory, and this "
-            f"machine has {held / 2**30:.1f}. Smaller replay_capacity, rollout_batch_size or hidden_sizes need less."
+            f"Replay buffers, networks and batches of these settings take at least {needed / 2**30:.1f} GiB of memory, "
+            f"and this machine has {held / 2**30:.1f}. Smaller replay_capacity, rollout_batch_size, batch_size, "
+            "population or hidden_sizes need less."
         )
 
 
@@ -51,6 +52,27 @@ def least_bytes(config: RunConfig, spec: Spec | TabularSpec) -> int:
         actor = _network(spec.obs_dim, sizes, 2 * spec.action_dim)
         total += FLOAT * (3 * actor + 8 * _network(spec.obs_dim + spec.action_dim, sizes, 1))
     return total
+
+
+def batch_bytes(config: RunConfig, spec: Spec | TabularSpec) -> int:
+    """Bytes of the largest batch that is held at once: the rows of one update, the candidates of one plan."""
+    chosen, sizes = config.chosen, [0]
+    if isinstance(spec, TabularSpec):
+        return 0
+    row = FLOAT * (2 * spec.obs_dim + spec.action_dim + 1) + 1
+    if isinstance(chosen, MBPOConfig | SACAgentConfig):
+        # Every layer's outputs are kept for the gradient; the batches of all updates of a step are drawn at once.
+        sizes.append(chosen.sac.batch_size * (chosen.utd_ratio * row + 2 * FLOAT * sum(chosen.sac.hidden_sizes)))
+    if isinstance(chosen, MBPODHConfig):
+        sizes.append(chosen.learner.batch_size * (row + FLOAT * sum(chosen.learner.hidden_sizes)))
+        sizes.append(chosen.model.batch_size * row)
+    if isinstance(chosen, MBPOConfig | PETSConfig):
+        model = chosen.model
+        sizes.append(model.ensemble_size * model.batch_size * FLOAT * (spec.obs_dim + sum(model.hidden_sizes)))
+    if isinstance(chosen, PETSConfig):
+        sizes.append(chosen.population * chosen.horizon * spec.action_dim * FLOAT)
+        sizes.append(chosen.population * chosen.num_particles * FLOAT * (spec.obs_dim + max(chosen.model.hidden_sizes)))
+    return max(sizes)
 
 
 def _ensemble(model: ModelConfig, spec: Spec) -> int:

@@ -6,6 +6,7 @@ without one gets the paper's defaults with one-step rollouts, the setting that n
 """
 
 import functools
+import os
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
@@ -94,7 +95,7 @@ def find_preset(choice: str | Path) -> Preset:
     if str(choice) in presets():
         return presets()[str(choice)]
     path = Path(choice)
-    if not path.is_file():
+    if not os.path.isfile(path):  # Which takes names of any length.
         raise ConfigError(
             f"There is no preset '{choice}', and no such file.{did_you_mean(str(choice), presets())} `mbpo presets` "
             "lists those there are."

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from mbpo.envs.make import AnyEnv, set_env_step
+from mbpo.envs.make import AnyEnv
 from mbpo.envs.watched import Misbehaviour, WatchedEnv
 from mbpo.training.seeding import Stream, episode_seed
 
@@ -100,12 +100,12 @@ def one_episode(watched: WatchedEnv, seed: int, draw: Callable[[], np.ndarray], 
     Raises:
         EpisodeFault: The environment misbehaved.
     """
-    set_env_step(watched.env, 0)
     actions: list[np.ndarray] = []
     rewards: list[float] = []
     terminated = truncated = False
     where = f"at the reset of episode {index}"
     try:
+        watched.set_env_step(0)
         obs = [watched.reset(seed)]
         while len(rewards) < most and not (terminated or truncated):
             where = f"at step {len(rewards)} of episode {index}"

@@ -1,13 +1,12 @@
 """A run folder: `config.json`, `metrics.jsonl`, `status.json`, `checkpoint/`, `tensorboard/`, `curve.png`."""
 
-import contextlib
 import dataclasses
+import hashlib
 import importlib.metadata
-import importlib.util
 import json
+import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,16 @@ import numpy as np
 from mbpo.errors import RunFolderError
 from mbpo.training.config import RunConfig, from_dict, to_dict
 from mbpo.training.durable import write_whole
+from mbpo.training.logbook import METRICS_FILE
+from mbpo.training.manifest import MANIFEST, PREVIOUS
+from mbpo.training.module_places import module_places
+from mbpo.training.plain_files import exists, is_folder, read_plain
 from mbpo.types import Spec, TabularSpec
 
 CONFIG_FILE = "config.json"
 MAX_BYTES = 1 << 20
+PARTS = ("checkpoint", "tensorboard", "trust")
+"""Folders inside of a run folder."""
 _PACKAGES = ("mbpo", "jax", "jaxlib", "equinox", "optax", "gymnasium", "mujoco", "numpy")
 
 
@@ -31,10 +36,15 @@ class RunDescription:
     spec: Spec | TabularSpec
     env_by_id: bool
     """Whether the environment can be made again from `config.env_id`."""
+    sha256: str
+    """Of the file."""
 
 
-def write_description(folder: Path, config: RunConfig, spec: Spec | TabularSpec, *, env_by_id: bool) -> None:
+def write_description(folder: Path, config: RunConfig, spec: Spec | TabularSpec, *, env_by_id: bool) -> str:
     """Write `config.json`: every resolved setting, the spaces, versions and commit.
+
+    Returns:
+        Its SHA-256, which every checkpoint of the run repeats.
 
     Raises:
         RunFolderError: The folder cannot be written to.
@@ -46,11 +56,13 @@ def write_description(folder: Path, config: RunConfig, spec: Spec | TabularSpec,
         "versions": versions(),
         "commit": commit(),
     }
+    payload = json.dumps(description, indent=2).encode() + b"\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / CONFIG_FILE, json.dumps(description, indent=2).encode() + b"\n")
+        write_whole(folder / CONFIG_FILE, payload)
     except OSError as error:
         raise RunFolderError(f"Cannot write the run folder {folder}: {error.strerror or error}.") from error
+    return hashlib.sha256(payload).hexdigest()
 
 
 def read_description(folder: Path) -> RunDescription:
@@ -61,17 +73,13 @@ def read_description(folder: Path) -> RunDescription:
         ConfigError: A setting is not valid in this version.
     """
     path = folder / CONFIG_FILE
-    if not folder.is_dir():
-        raise RunFolderError(f"There is no folder {folder}. A run's folder is printed when it starts.")
+    check_folder(folder)
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
-        if len(text) > MAX_BYTES:
-            raise ValueError(f"it is longer than {MAX_BYTES} bytes")
+        text = read_plain(path, MAX_BYTES)
         values = json.loads(text.decode())
     except OSError as error:
         raise RunFolderError(
-            f"{folder} is not a run folder of mbpo: it has no readable {CONFIG_FILE} ({error.strerror})."
+            f"{folder} is not a run folder of mbpo: it has no readable {CONFIG_FILE} ({error.strerror or error})."
         ) from error
     except (ValueError, RecursionError) as error:
         raise RunFolderError(f"{path} is damaged and cannot be read as JSON: {error}.") from error
@@ -81,7 +89,31 @@ def read_description(folder: Path) -> RunDescription:
             raise ValueError("its settings are not a mapping")
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RunFolderError(f"{path} is not a run description of mbpo: {error}.") from error
-    return RunDescription(from_dict(config, where=str(path)), spec, env_by_id)
+    return RunDescription(from_dict(config, where=str(path)), spec, env_by_id, hashlib.sha256(text).hexdigest())
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a path that is no folder.
+
+    Raises:
+        RunFolderError: It is none, or cannot be looked at.
+    """
+    if not is_folder(folder):
+        raise RunFolderError(f"There is no folder {folder}. A run's folder is printed when it starts.")
+
+
+def check_no_links(folder: Path) -> None:
+    """Refuse to write to a run folder whose parts are links, since they could lead anywhere.
+
+    Raises:
+        RunFolderError: One is.
+    """
+    for name in PARTS:
+        if os.path.islink(folder / name):
+            raise RunFolderError(
+                f"{folder / name} is a link, and a run writes into no folder but its own. Put the folder that it leads "
+                "to in its place, or link the run folder as a whole."
+            )
 
 
 def _spec_to_json(spec: Spec | TabularSpec) -> dict[str, Any]:
@@ -119,14 +151,10 @@ def check_modules(folder: Path, config: RunConfig) -> None:
     Raises:
         RunFolderError: A module lies in the folder.
     """
+    inside = folder.resolve()
     for setting, value in (("env_id", config.env_id), ("termination", config.termination), ("reward", config.reward)):
         module, colon, _ = value.partition(":")
-        spec = None
-        if colon and module.partition(".")[0] not in sys.modules:
-            with contextlib.suppress(ImportError, ValueError, AttributeError):
-                spec = importlib.util.find_spec(module.partition(".")[0])
-        places = [spec.origin, *(spec.submodule_search_locations or ())] if spec is not None else []
-        if any(place and Path(place).resolve().is_relative_to(folder.resolve()) for place in places):
+        if colon and any(place.is_relative_to(inside) for place in module_places(module)):
             raise RunFolderError(
                 f"The setting '{setting}' of the run in {folder} names the module {module!r}, which lies in the run "
                 "folder itself, and loading a run executes nothing that it holds. If the module is yours, move it "
@@ -138,16 +166,23 @@ def check_unused(folder: Path) -> None:
     """Refuse a folder that already holds a run.
 
     Raises:
-        RunFolderError: It does, or it is a file.
+        RunFolderError: It does, or it is a file, or what will be a part of the run is a link.
     """
-    if folder.exists() and not folder.is_dir():
+    check_no_links(folder)
+    if exists(folder) and not is_folder(folder):
         raise RunFolderError(f"{folder} is a file; --out must name a folder for the run.")
-    if (folder / CONFIG_FILE).exists() and not (folder / "checkpoint" / "manifest.json").exists():
+    config, checkpoint = exists(folder / CONFIG_FILE), exists(folder / "checkpoint")
+    if config and not any(exists(folder / "checkpoint" / name) for name in (MANIFEST, PREVIOUS)):
         raise RunFolderError(
             f"{folder} holds a run that ended before its first checkpoint, so nothing in it can be continued. Delete "
             "the folder or choose another --out."
         )
-    if (folder / CONFIG_FILE).exists() or (folder / "checkpoint").exists():
+    if exists(folder / METRICS_FILE) and not (config or checkpoint):
+        raise RunFolderError(
+            f"{folder} holds the records of a run ({METRICS_FILE}) without its settings, which are left as they are. "
+            "Choose another --out."
+        )
+    if config or checkpoint:
         raise RunFolderError(
             f"{folder} already holds a run, which is left as it is. Choose another --out, or continue that run with: "
             f"mbpo train --resume {folder}"

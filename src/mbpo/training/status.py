@@ -5,6 +5,7 @@ leaves the last one behind. So a run counts as running while its process lives a
 renewed, and a folder without the file (copied, or of an older version) is judged by the age of its records alone.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -15,8 +16,12 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from mbpo.errors import MBPOError
+from mbpo.training.durable import put
+from mbpo.training.logbook import is_number
+from mbpo.training.plain_files import read_plain
 
 STATUS_FILE = "status.json"
+MAX_BYTES = 1 << 16
 BEAT_SECONDS = 10.0
 """Between two renewals. One step may take longer: a refit, an evaluation, the first compilation."""
 
@@ -75,22 +80,21 @@ class Heartbeat:
             "pid": os.getpid(),
             "host": socket.gethostname(),
         }
-        temporary = self._folder / f"{STATUS_FILE}.tmp"
-        try:
-            temporary.write_text(json.dumps(values) + "\n")
-            temporary.replace(self._folder / STATUS_FILE)
-        except OSError:
-            return
+        with contextlib.suppress(OSError):
+            put(self._folder / STATUS_FILE, json.dumps(values).encode() + b"\n", flush=False)
 
 
 def read_status(folder: Path) -> dict[str, Any]:
     """What `status.json` says; empty where there is none, or none that can be read."""
     kinds = {"state": str, "env_step": int, "until": int, "wall_time": float, "time": float, "pid": int, "host": str}
     try:
-        values = json.loads((folder / STATUS_FILE).read_bytes())
+        values = json.loads(read_plain(folder / STATUS_FILE, MAX_BYTES).decode())
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(values, dict) or not all(isinstance(values.get(name), kind) for name, kind in kinds.items()):
+        return {}
+    counts, times = (values["env_step"], values["until"] - 1), (values["wall_time"], values["time"])
+    if not all(is_number(number) and number >= 0 for number in (*counts, *times, values["pid"] - 1)):
         return {}
     return values
 

@@ -16,6 +16,7 @@ from mbpo.training.checkpoint import saved_step
 from mbpo.training.config import RunConfig
 from mbpo.training.logbook import METRICS_FILE, Record, read_records
 from mbpo.training.manifest import MANIFEST
+from mbpo.training.plain_files import exists, is_folder
 from mbpo.training.run_folder import CONFIG_FILE, read_description
 from mbpo.training.status import STATUS_FILE, lives, read_status
 
@@ -25,6 +26,8 @@ QUIET_SECONDS = 300.0
 """What a run may be silent for, at least: a first compilation, a refit, an evaluation of long episodes."""
 QUIET_GAPS = 3.0
 """And so many times its longest silence between records."""
+MAX_SECONDS = 1e10
+"""Three centuries: more is no time that a run took, or one that is worth telling."""
 PACE_SHARE = 0.25
 """The pace is that of this last share of a run's time, a minute at least."""
 
@@ -65,7 +68,7 @@ def survey(root: Path, *, now: float | None = None) -> list[Standing]:
     Raises:
         MBPOError: There is no such folder.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise MBPOError(f"There is no folder {root}. Runs lie in runs/ENV_ID unless --out said otherwise.")
     return [standing(folder, now=time.time() if now is None else now) for folder in run_folders(root)]
 
@@ -74,7 +77,7 @@ def run_folders(root: Path) -> Iterator[Path]:
     """Folders that hold a run or what is left of one; what lies inside of a run is not looked into."""
     for place, below, files in os.walk(root):
         below.sort()
-        if CONFIG_FILE in files or METRICS_FILE in files or (Path(place) / "checkpoint" / MANIFEST).exists():
+        if CONFIG_FILE in files or METRICS_FILE in files or os.path.lexists(Path(place) / "checkpoint" / MANIFEST):
             below.clear()
             yield Path(place)
 
@@ -82,19 +85,26 @@ def run_folders(root: Path) -> Iterator[Path]:
 def standing(folder: Path, *, now: float) -> Standing:
     """Where one run stands; a damaged one is told, not raised."""
     try:
-        config = read_description(folder).config
-        records = read_records(folder) if (folder / METRICS_FILE).exists() else []
-        saved = saved_step(folder / "checkpoint") or 0
-    except (MBPOError, OSError, ValueError, TypeError) as error:
+        return _standing(folder, now)
+    except (MBPOError, OSError, ArithmeticError, ValueError, TypeError) as error:
         return Standing(folder, "damaged", words=" ".join(str(error).split()))
+
+
+def _standing(folder: Path, now: float) -> Standing:
+    config = read_description(folder).config
+    records = read_records(folder) if exists(folder / METRICS_FILE) else []
+    saved = saved_step(folder / "checkpoint") or 0
     status = read_status(folder)
     last = records[-1] if records else {}
     seconds = max(_number(last.get("wall_time")), _number(status.get("wall_time")))
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise ValueError(f"{folder / METRICS_FILE} says that the run took {seconds:g} seconds.")
     step = max(saved, last.get("env_step", 0), status.get("env_step", 0))
     until = status.get("until", config.steps)
     age = max(0.0, now - _last_written(folder))
     state, words = _state(status, step >= until, age, _longest_gap(records))
     pace = _pace(config, records, step, seconds)
+    left = (until - step) / pace if pace and state == "running" else None
     evaluated = next((record for record in reversed(records) if "eval_return_mean" in record), {})
     return Standing(
         folder=folder,
@@ -110,7 +120,7 @@ def standing(folder: Path, *, now: float) -> Standing:
         seconds=seconds,
         age=age,
         steps_per_second=pace,
-        seconds_left=(until - step) / pace if pace and state == "running" else None,
+        seconds_left=None if left is None or left > MAX_SECONDS else left,
     )
 
 

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mbpo.training.plain_files import open_plain
+
 MAX_HEADER_BYTES = 1 << 20
 MAX_ARRAY_BYTES = 1 << 40
 MAX_DIMENSIONS = 32
@@ -44,7 +46,7 @@ def read_header(path: Path) -> dict[str, TensorPlace]:
         ValueError: It is no such file, or what it says of itself is not true.
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         size = os.fstat(file.fileno()).st_size
         header, data_start = _header(file, size)
     places, stop = {}, 0
@@ -67,7 +69,7 @@ def read_tensor(path: Path, place: TensorPlace) -> np.ndarray:
         ValueError: The file is shorter than its header said, or a boolean is neither 0 nor 1.
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         file.seek(place.start)
         data = file.read(place.size)
     if len(data) != place.size:

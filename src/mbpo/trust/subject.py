@@ -4,6 +4,7 @@ Nothing is written to the run's folder, and only its last whole checkpoint is re
 still be training.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -140,7 +141,7 @@ def _load(folder: Path) -> Algorithm:
         try:
             return load(folder)
         except CheckpointError:
-            if not (folder / "checkpoint" / "manifest.json").exists():
+            if not os.path.lexists(folder / "checkpoint" / "manifest.json"):
                 raise
     return load(folder)
 

@@ -5,6 +5,7 @@ trajectory passed, repeats the actions recorded from there on, and what truly ha
 recorded. Environments are the run's evaluation environments; training ones are not touched.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from mbpo.agents.base import Memory
 from mbpo.envs.make import AnyEnv, EnvSource, set_env_step
 from mbpo.envs.spec import read_obs, shape_action
-from mbpo.errors import EnvironmentFault
+from mbpo.errors import FOREIGN, EnvironmentFault, in_short
 from mbpo.training.seeding import Stream, episode_seed
 from mbpo.trust.subject import Behaviour
 from mbpo.types import Transition
@@ -90,13 +91,12 @@ def record_episodes(
     envs = [source.evaluation_env() for _ in starts]
     try:
         return _record(envs, behave, memory, steps, starts, (seed, at_step), key)
-    except Exception as error:
-        raise EnvironmentFault(
-            f"{source.name} failed while trajectories were recorded: {type(error).__name__}: {error}."
-        ) from error
+    except FOREIGN as error:
+        raise EnvironmentFault(f"{source.name} failed while trajectories were recorded: {in_short(error)}.") from error
     finally:
         for env in envs:
-            env.close()
+            with contextlib.suppress(*FOREIGN):  # What was recorded does not depend on it.
+                env.close()
 
 
 def _record(

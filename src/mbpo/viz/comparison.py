@@ -5,6 +5,7 @@ evaluated, so that no curve jumps because another seed joins or leaves it.
 """
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -17,8 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mbpo.errors import RunFolderError
+from mbpo.training.durable import write_whole
 from mbpo.training.logbook import read_records
 from mbpo.viz.curves import COLOURS
+from mbpo.viz.figure_file import save_figure
 from mbpo.viz.statistics import bootstrap_band, interquartile_mean
 
 LOG_RATIO = 5
@@ -100,11 +103,12 @@ def write_summary(curves: Sequence[AlgoCurve], out: Path) -> Path:
         RunFolderError: The file cannot be written.
     """
     rows = [row for curve in curves for row in summary_rows(curve)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
     try:
-        with out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_whole(out, text.getvalue().encode())
     except OSError as error:
         raise RunFolderError(f"Cannot write the summary {out}: {error.strerror or error}.") from error
     return out
@@ -138,7 +142,7 @@ def plot_comparison(curves: Sequence[AlgoCurve], env_id: str, out: Path) -> Path
     axes.legend(frameon=False, loc="best")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out)
+        save_figure(figure, out)
     except (OSError, ValueError) as error:
         raise RunFolderError(f"Cannot write the figure {out}: {error}.") from error
     return out

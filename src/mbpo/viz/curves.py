@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from mbpo.errors import RunFolderError
 from mbpo.training.logbook import read_records
 from mbpo.training.run_folder import read_description
+from mbpo.viz.figure_file import save_figure
 
 COLOURS = ("#0b5fa5", "#c8501e", "#2e7d32", "#7b3fa0", "#8a6d00", "#555555")
 
@@ -99,7 +100,7 @@ def plot_curves(folders: Sequence[Path], out: Path) -> Path:
     top.legend(frameon=False, loc="lower right")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out)
+        save_figure(figure, out)
     except (OSError, ValueError) as error:
         raise RunFolderError(f"Cannot write the figure {out}: {error}.") from error
     return out

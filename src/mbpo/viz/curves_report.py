@@ -8,6 +8,7 @@ from pathlib import Path
 from mbpo.errors import RunFolderError
 from mbpo.training.durable import write_whole
 from mbpo.viz.charts import Chart, chart_html, chart_png
+from mbpo.viz.figure_file import save_figure
 from mbpo.viz.over_published import TaskCurves, levels_table, returns_table, task_chart
 from mbpo.viz.trust_report import DRAW, STYLE
 
@@ -29,7 +30,7 @@ def write_curves(tasks: Sequence[TaskCurves], levels: Sequence[float], out: Path
         stem.parent.mkdir(parents=True, exist_ok=True)
         write_whole(files[0], page(tasks, charts, levels).encode())
         for chart, file in zip(charts, files[1:], strict=True):
-            chart_png(chart).savefig(file)
+            save_figure(chart_png(chart), file)
     except OSError as error:
         raise RunFolderError(f"Cannot write the curves to {stem}: {error.strerror or error}.") from error
     return files

@@ -13,6 +13,7 @@ from mbpo.errors import RunFolderError
 from mbpo.training.durable import write_whole
 from mbpo.trust.measure import Trust
 from mbpo.viz.charts import Chart, chart_html, chart_png
+from mbpo.viz.figure_file import save_figure
 from mbpo.viz.trust_charts import in_steps, trust_charts, usable_steps
 
 REPORT_FILE, NUMBERS_FILE = "report.html", "trust.json"
@@ -112,7 +113,7 @@ def write_report(trust: Trust, out: Path) -> list[Path]:
         write_whole(files[0], page(trust, charts).encode())
         write_whole(files[1], json.dumps(as_json(trust), indent=1, allow_nan=False).encode() + b"\n")
         for chart, file in zip(charts, files[2:], strict=True):
-            chart_png(chart).savefig(file)
+            save_figure(chart_png(chart), file)
     except OSError as error:
         raise RunFolderError(f"Cannot write the report to {out}: {error.strerror or error}.") from error
     return files
