@@ -44,19 +44,20 @@ class Variant:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
+EQUAL_STEPS = {"min_epoch_batches": 50, "max_epoch_batches": 50, "first_fit_factor": 1}
 PUBLISHED = {"batch_size": 2048, "learning_rate": 1e-3, "min_epoch_batches": 1, "max_epoch_batches": 5}
 
 
 def dh(batch_size: int, learning_rate: float, epochs: int) -> Variant:
     """Double horizon's model in so many epochs of 50 gradient steps."""
     sizes = {"batch_size": batch_size, "learning_rate": learning_rate, "max_epochs": epochs}
-    return Variant(HomoscedasticConfig, sizes | {"min_epoch_batches": 50, "max_epoch_batches": 50})
+    return Variant(HomoscedasticConfig, sizes | EQUAL_STEPS)
 
 
 def mbpo(batch_size: int, learning_rate: float, epochs: int) -> Variant:
     """MBPO's model in so many epochs of 50 gradient steps."""
     sizes = {"batch_size": batch_size, "learning_rate": learning_rate, "max_epochs": epochs}
-    return Variant(ModelConfig, sizes | {"min_epoch_batches": 50, "max_epoch_batches": 50})
+    return Variant(ModelConfig, sizes | EQUAL_STEPS)
 
 
 VARIANTS = {
