@@ -26,21 +26,20 @@ from mbpo.nn.normed_mlp import NormedMLP
 
 CAPACITY, MEMBERS, MAX_EPOCHS = 2000, 3, 150
 SPLIT = make_split(jax.random.key(11), CAPACITY, MEMBERS, 0.2)
-FIT = jax.jit(
-    partial(
-        fit_by_significance,
-        learning_rate=3e-3,
-        batch_size=128,
-        weight_decay=1e-3,
-        min_epoch_batches=1,
-        max_epoch_batches=6,
-        patience=10,
-        max_epochs=MAX_EPOCHS,
-        first_fit_factor=2,
-        improvement=0.1,
-        max_holdout=150,
-    )
-)
+SETTINGS = {
+    "learning_rate": 3e-3,
+    "final_rate_share": 1.0,
+    "batch_size": 128,
+    "weight_decay": 1e-3,
+    "min_epoch_batches": 1,
+    "max_epoch_batches": 6,
+    "patience": 10,
+    "max_epochs": MAX_EPOCHS,
+    "first_fit_factor": 2,
+    "improvement": 0.1,
+    "max_holdout": 150,
+}
+FIT = jax.jit(partial(fit_by_significance, **SETTINGS))
 
 
 def fresh(seed: int = 0) -> FitState:
@@ -129,6 +128,19 @@ def test_a_fit_that_finds_nothing_leaves_the_weights_and_stops_in_time():
     assert float(metrics["model_holdout_error"]) <= 1.05 * float(metrics["model_holdout_error_before"])
 
 
+def test_the_learning_rate_falls_from_epoch_to_epoch():
+    """Three epochs whose rates are 1, 1/2 and nothing of the first one's end where two end whose second is a half."""
+    replay, key = replay_of(1900), jax.random.key(3)
+    ended = []
+    for epochs, share in ((3, 1e-7), (2, 0.5), (3, 1.0)):
+        changed = {"max_epochs": epochs, "final_rate_share": share, "first_fit_factor": 1, "learning_rate": 1e-2}
+        state, metrics = jax.jit(partial(fit_by_significance, **SETTINGS | changed))(fresh(), replay, SPLIT, key)
+        assert int(metrics["model_best_epoch"]) >= 2
+        ended.append(np.asarray(state.ensemble.params.network.weights[0]))
+    np.testing.assert_allclose(ended[0], ended[1], atol=1e-5)
+    assert np.abs(ended[2] - ended[0]).max() > 1e-3
+
+
 def test_growing_data_recompile_nothing():
     fit = jax.jit(FIT.__wrapped__)
     state = fresh()
@@ -140,7 +152,7 @@ def test_growing_data_recompile_nothing():
 
 def test_weight_decay_by_layer():
     params = fresh().ensemble.params
-    optimizer = make_optimizer(0.1, 0.5, 3)
+    optimizer = make_optimizer(0.5, 3)
     updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
     for update, weight, share in zip(updates.network.weights, params.network.weights, (0.25, 0.625, 1.0), strict=True):
-        np.testing.assert_allclose(update, -0.1 * 0.5 * share * weight, rtol=1e-5)
+        np.testing.assert_allclose(update, -0.5 * share * weight, rtol=1e-5)

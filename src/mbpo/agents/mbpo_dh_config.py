@@ -69,7 +69,9 @@ class HomoscedasticConfig:
     """Share of hidden units dropped in training, less towards the output (times one minus the share of
     weight decay, which is 1/4 in the first layer and 1 in the last)."""
     learning_rate: PositiveFloat = 3e-3
-    """AdamW. Published: 1e-3."""
+    """AdamW, at the first epoch of a fit. Published: 1e-3."""
+    final_rate_share: Annotated[float, Gt(0), Le(1)] = 0.03
+    """The learning rate of a fit's last epoch as a share of the first one's; linear in between. Published: 1."""
     batch_size: PositiveInt = 256
     """Rows per member and gradient step. Published: 2048."""
     weight_decay: NonNegativeFloat = 1e-3
@@ -82,10 +84,10 @@ class HomoscedasticConfig:
     """Gradient steps of one epoch, at least."""
     max_epoch_batches: PositiveInt = 50
     """Gradient steps of one epoch, at most; fewer while there are fewer whole batches of rows. Published: 5."""
-    patience: PositiveFloat = 2.0
+    patience: PositiveFloat = 10.0
     """Epochs without a better score before a fit ends, for each natural logarithm of the number of
-    outputs: 5 for Hopper's 12. Published: 50, with its short epochs."""
-    max_epochs: PositiveInt = 20
+    outputs: 25 for Hopper's 12, so none ends early. Published: 50, with its short epochs."""
+    max_epochs: PositiveInt = 15
     """Epochs of one fit, at most; the published code has no bound."""
     first_fit_factor: PositiveInt = 5
     """How many times as long the first fit may take: it has that many times the data of a later one."""

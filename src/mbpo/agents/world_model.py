@@ -97,6 +97,7 @@ def _refit_homoscedastic(
         split,
         key,
         learning_rate=config.learning_rate,
+        final_rate_share=config.final_rate_share,
         batch_size=config.batch_size,
         weight_decay=config.weight_decay,
         min_epoch_batches=config.min_epoch_batches,

@@ -125,8 +125,9 @@ def chance_of_no_improvement(
     return norm.cdf(mean * jnp.sqrt(count / jnp.maximum(variance, 1e-30)))
 
 
-def make_optimizer(learning_rate: float, weight_decay: float, num_layers: int) -> optax.GradientTransformation:
-    """AdamW with each layer's share of the weight decay, on weights and biases, and the noise's own."""
+def make_optimizer(weight_decay: float, num_layers: int) -> optax.GradientTransformation:
+    """AdamW at a learning rate of 1, with each layer's share of the weight decay, on weights and biases, and the
+    noise's own."""
     shares = decay_shares(num_layers)
 
     def decay(updates: HomoscedasticParams, params: HomoscedasticParams) -> HomoscedasticParams:
@@ -141,7 +142,7 @@ def make_optimizer(learning_rate: float, weight_decay: float, num_layers: int) -
             lambda p: (p.network.weights, p.network.biases, p.log_std), updates, (weights, biases, log_std)
         )
 
-    return optax.chain(optax.scale_by_adam(), optax.stateless(decay), optax.scale(-learning_rate))
+    return optax.chain(optax.scale_by_adam(), optax.stateless(decay), optax.scale(-1.0))
 
 
 def fit_by_significance(
@@ -151,6 +152,7 @@ def fit_by_significance(
     key: Key[Array, ""],
     *,
     learning_rate: float,
+    final_rate_share: float,
     batch_size: int,
     weight_decay: float,
     min_epoch_batches: int,
@@ -163,37 +165,45 @@ def fit_by_significance(
 ) -> tuple[FitState, Metrics]:
     """Fit every member to its own bootstrap of the real buffer, from the weights it has.
 
-    An epoch is `rows // batch_size` batches, within `min_epoch_batches` and `max_epoch_batches`. The fit
-    ends after `patience` epochs in a row whose held-out scores were no lower, in the mean, than those of
-    the best epoch, or after `max_epochs`. The best epoch is the last one that was better with
-    p < `improvement`, and its weights are what remains, of all members together.
+    The learning rate falls linearly over the epochs that a fit may take: a constant one that is high enough
+    to learn from new data leaves a fitted model worse than it was. An epoch is `rows // batch_size`
+    batches, within `min_epoch_batches` and `max_epoch_batches`. The fit ends after `patience` epochs in a
+    row whose held-out scores were no lower, in the mean, than those of the best epoch, or after
+    `max_epochs`. The best epoch is the last one that was better with p < `improvement`, and its weights are
+    what remains, of all members together.
 
     Args:
         key: Consumed by the draws of training rows and dropped units.
+        final_rate_share: The learning rate of the last epoch, as a share of the first's.
         first_fit_factor: How many times as long the first fit may take, in both respects.
         max_holdout: Rows to score, at most; evenly spaced over the hold-out when there are more.
     """
     ensemble = refresh_normalizers(state, replay)
     params = ensemble.params
     assert isinstance(params, HomoscedasticParams)
-    optimizer = make_optimizer(learning_rate, weight_decay, len(params.network.weights))
+    optimizer = make_optimizer(weight_decay, len(params.network.weights))
     entries = num_train_entries(split, replay.size)
     slots, count = select_holdout_slots(split, replay.size, max_holdout)
     epoch_batches = jnp.clip(entries.max() // batch_size, min_epoch_batches, max_epoch_batches)
     factor = jnp.where(state.num_fits > 0, 1, first_fit_factor)
 
-    def train_batch(i: Int[Array, ""], carry: tuple[_Epoch, Key[Array, ""]]) -> tuple[_Epoch, Key[Array, ""]]:
-        epoch, epoch_key = carry
+    def train_batch(
+        i: Int[Array, ""], carry: tuple[_Epoch, Key[Array, ""], Float[Array, ""]]
+    ) -> tuple[_Epoch, Key[Array, ""], Float[Array, ""]]:
+        epoch, epoch_key, rate = carry
         slot_key, drop_key = jax.random.split(jax.random.fold_in(epoch_key, i))
         x, y = normalized_rows(ensemble, take(replay, draw_train_slots(split, entries, slot_key, batch_size)))
         loss, grads = member_gradients(epoch.params, x, y, drop_key)
         updates, optimizer_state = optimizer.update(grads, epoch.optimizer_state, epoch.params)
-        return _Epoch(optax.apply_updates(epoch.params, updates), optimizer_state, epoch.train_loss + loss), epoch_key
+        stepped = jax.tree.map(lambda value, update: value + rate * update, epoch.params, updates)
+        return _Epoch(stepped, optimizer_state, epoch.train_loss + loss), epoch_key, rate
 
     def lap(search: _Search) -> _Search:
         start = _Epoch(search.params, search.optimizer_state, jnp.zeros(()))
         epoch_key = jax.random.fold_in(key, search.epoch)
-        epoch, _ = jax.lax.fori_loop(0, epoch_batches, train_batch, (start, epoch_key))
+        passed = search.epoch / jnp.maximum(factor * max_epochs - 1, 1)
+        rate = learning_rate * (1 - (1 - final_rate_share) * passed)
+        epoch, _, _ = jax.lax.fori_loop(0, epoch_batches, train_batch, (start, epoch_key, rate))
         scores = holdout_scores(ensemble, epoch.params, replay, slots, count)
         p = chance_of_no_improvement(scores, search.best_scores, count)
         best, best_epoch = (search.best_params, search.best_scores), search.best_epoch
