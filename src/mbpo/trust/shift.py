@@ -124,8 +124,8 @@ def budget(config: ModelConfig | HomoscedasticConfig, spec: Spec, rows: int) -> 
     batches = int(np.clip(-(-rows // config.batch_size), config.min_epoch_batches, config.max_epoch_batches))
     epoch = 6.0 * weights * config.batch_size * config.ensemble_size * batches
     affordable = max(int(FIT_BUDGET / epoch), 2)
-    refits = int(np.clip(affordable // config.max_epochs, 1, MAX_REFITS))
-    return refits, min(config.max_epochs, affordable)
+    longest = config.max_epochs * config.first_fit_factor
+    return int(np.clip(affordable // longest, 1, MAX_REFITS)), min(longest, affordable)
 
 
 def fit_fresh(
@@ -143,7 +143,7 @@ def fit_fresh(
     init_key, split_key, fit_key = jax.random.split(key, 3)
     largest = max(sizes)
     refits, epochs = budget(config, spec, largest)
-    config = replace(config, max_epochs=epochs)
+    config = replace(config, max_epochs=epochs, first_fit_factor=1)
     split = make_split(split_key, largest, config.ensemble_size, config.holdout_ratio)
     empty = make_replay(largest, spec.obs_dim, spec.action_dim)
     fit = jax.jit(partial(refit, config=config))
