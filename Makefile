@@ -12,7 +12,7 @@ VENV ?= .venv
 PYTHON ?=
 CANDIDATES = $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 ARGS ?=
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
 train: $(VENV)/.installed  ## Train an agent: make train ARGS="--help"

@@ -40,3 +40,22 @@ def let_go_of_compiled_code():
     """Every compiled function holds a dozen memory maps, and Linux allows a process 65,530 of them in all."""
     yield
     jax.clear_caches()
+
+
+LONGEST = (
+    "test_learned_termination",
+    "test_pets",
+    "test_algorithms",
+    "test_algorithm",
+    "test_value_gradient",
+    "test_double_horizon",
+    "test_gated_runs",
+    "test_mbpo_dh",
+    "test_mbpo",
+    "test_measure",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that no worker is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
