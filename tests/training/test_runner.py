@@ -57,7 +57,7 @@ class Seen:
 
 
 def is_up(job: Job) -> bool:
-    return job.log.exists() and b"up" in job.log.read_bytes()
+    return job.log.exists() and b"up\n" in job.log.read_bytes()
 
 
 def gone(pid: int) -> bool:
