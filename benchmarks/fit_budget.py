@@ -29,7 +29,7 @@ from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
 from mbpo.agents.world_model import init_model, refit
 from mbpo.data.split import make_split
 from mbpo.model.ensemble import predict_normalized
-from mbpo.model.fit import normalized_rows
+from mbpo.model.epoch import normalized_rows
 from mbpo.training.algorithms import load
 from mbpo.types import Transition
 

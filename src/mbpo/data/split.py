@@ -55,12 +55,10 @@ def num_train_entries(split: DataSplit, size: Int[Array, ""]) -> Int[Array, " me
 
 
 def draw_train_slots(
-    split: DataSplit, entries: Int[Array, " member"], key: Key[Array, ""], batch_size: int
-) -> Int[Array, "member batch"]:
-    """A batch of slots for every member, each from its own bootstrap."""
-    members = split.train_slots.shape[0]
-    index = jax.random.randint(key, (members, batch_size), 0, entries[:, None])
-    return jnp.take_along_axis(split.train_slots, index, axis=1)
+    train_slots: Int[Array, " entry"], entries: Int[Array, ""], key: Key[Array, ""], batch_size: int
+) -> Int[Array, " batch"]:
+    """A batch of slots from the first `entries` of one member's bootstrap."""
+    return train_slots[jax.random.randint(key, (batch_size,), 0, entries)]
 
 
 def select_holdout_slots(

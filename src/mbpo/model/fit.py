@@ -10,6 +10,7 @@ growing data never recompile it; batches are drawn from the buffer where it lies
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -17,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from mbpo.data.replay import Replay, take, valid_mask
-from mbpo.data.split import DataSplit, draw_train_slots, num_train_entries, select_holdout_slots
+from mbpo.data.split import DataSplit, num_train_entries, select_holdout_slots
 from mbpo.model.ensemble import (
     Ensemble,
     EnsembleParams,
@@ -30,10 +31,10 @@ from mbpo.model.ensemble import (
     predict_member,
     predict_normalized,
 )
-from mbpo.model.members import Members, members_of, select_members, stack_members
+from mbpo.model.epoch import MemberData, init_optimizer, normalized_rows, train_epoch
 from mbpo.nn.distributions import gaussian_nll
 from mbpo.nn.normalizer import fit_normalizer
-from mbpo.types import Metrics, Transition
+from mbpo.types import Metrics
 
 BOUND_PENALTY = 0.01
 """Pull of the learned log-variance bounds towards each other (PETS, appendix A.1)."""
@@ -53,20 +54,12 @@ class FitState(eqx.Module):
     num_fits: Int[Array, ""]
 
 
-class _Epoch(NamedTuple):
-    """What an epoch of training hands on."""
-
-    members: Members
-    optimizer_state: optax.OptState
-    train_loss: Float[Array, ""]
-
-
 class _Search(NamedTuple):
     """The early-stopping loop's state."""
 
-    members: Members
+    params: EnsembleParams
     optimizer_state: optax.OptState
-    best_members: Members
+    best_params: EnsembleParams
     best_scores: Float[Array, " member"]
     epoch: Int[Array, ""]
     epochs_since_best: Int[Array, ""]
@@ -80,40 +73,20 @@ def layer_decays(num_layers: int, weight_decay: float) -> tuple[float, ...]:
     return tuple(weight_decay * float(share) for share in np.interp(at, range(last + 1), DECAY_PROFILE))
 
 
-def ensemble_loss(
-    members: Members,
-    x: Float[Array, "member batch in"],
-    y: Float[Array, "member batch out"],
-    *,
-    weight_decay: float,
-) -> Float[Array, ""]:
-    """Negative log-likelihood, bound penalty and weight decay, summed over members.
-
-    Σ_m [ mean over rows, sum over outputs of −log N(y; μ_m(x), σ_m²(x))
-          + 0.01 · Σ (max_log_var − min_log_var) + ½ Σ_l λ_l ‖W_l‖² ]
-    """
-    rows = zip(members, x, y, strict=True)
-    return sum((_member_loss(*row, weight_decay=weight_decay) for row in rows), start=jnp.zeros(()))
-
-
-def _member_loss(
+def member_loss(
     member: EnsembleParams, x: Float[Array, "batch in"], y: Float[Array, "batch out"], *, weight_decay: float
 ) -> Float[Array, ""]:
+    """Negative log-likelihood, bound penalty and weight decay of one member (no `member` axis).
+
+    mean over rows, sum over outputs of −log N(y; μ(x), σ²(x))
+    + 0.01 · Σ (max_log_var − min_log_var) + ½ Σ_l λ_l ‖W_l‖²
+    """
     mean, log_var = predict_member(member, x)
     nll = gaussian_nll(mean, log_var, y).sum(axis=-1).mean()
     penalty = BOUND_PENALTY * jnp.sum(member.max_log_var - member.min_log_var)
     decays = layer_decays(len(member.network.weights), weight_decay)
     decay = sum(0.5 * d * jnp.sum(w**2) for d, w in zip(decays, member.network.weights, strict=True))
     return nll + penalty + decay
-
-
-def normalized_rows(
-    ensemble: Ensemble, rows: Transition
-) -> tuple[Float[Array, "*batch in"], Float[Array, "*batch out"]]:
-    """Inputs and targets of real transitions as the networks see them."""
-    x = ensemble.inputs.normalize(jnp.concatenate([rows.obs, rows.action], axis=-1))
-    y = make_targets(rows.obs, rows.reward, rows.next_obs, residual=ensemble.residual)
-    return x, ensemble.targets.normalize(y)
 
 
 def holdout_error(
@@ -166,10 +139,17 @@ def refresh_normalizers(state: FitState, replay: Replay) -> Ensemble:
     )
 
 
+def select_members(chosen: Bool[Array, " member"], new: EnsembleParams, old: EnsembleParams) -> EnsembleParams:
+    """For each member the new parameters if chosen, else the old."""
+    return jax.tree.map(lambda a, b: jnp.where(jnp.expand_dims(chosen, tuple(range(1, a.ndim))), a, b), new, old)
+
+
 def keep_best_weights(
-    train_epoch: Callable[[Members, optax.OptState, Key[Array, ""]], _Epoch],
-    score: Callable[[Members], Float[Array, " member"]],
-    members: Members,
+    train: Callable[
+        [EnsembleParams, optax.OptState, Key[Array, ""]], tuple[EnsembleParams, optax.OptState, Float[Array, ""]]
+    ],
+    score: Callable[[EnsembleParams], Float[Array, " member"]],
+    params: EnsembleParams,
     optimizer_state: optax.OptState,
     key: Key[Array, ""],
     *,
@@ -179,7 +159,7 @@ def keep_best_weights(
     """Early stopping, member by member: train epochs until none of them gets better any more.
 
     Args:
-        train_epoch: One epoch, from parameters, optimiser state and key.
+        train: One epoch, from parameters, optimiser state and key, to the next ones and the loss.
         score: Hold-out error of each member, lower is better.
         key: Epoch `i` uses the key folded from `i`.
         max_epochs: Epochs, at most.
@@ -187,25 +167,26 @@ def keep_best_weights(
     """
 
     def lap(search: _Search) -> _Search:
-        epoch = train_epoch(search.members, search.optimizer_state, jax.random.fold_in(key, search.epoch))
-        scores = score(epoch.members)
+        epoch_key = jax.random.fold_in(key, search.epoch)
+        params, optimizer_state, train_loss = train(search.params, search.optimizer_state, epoch_key)
+        scores = score(params)
         better = scores < (1 - MIN_IMPROVEMENT) * search.best_scores
         return _Search(
-            members=epoch.members,
-            optimizer_state=epoch.optimizer_state,
-            best_members=select_members(better, epoch.members, search.best_members),
+            params=params,
+            optimizer_state=optimizer_state,
+            best_params=select_members(better, params, search.best_params),
             best_scores=jnp.where(better, scores, search.best_scores),
             epoch=search.epoch + 1,
             epochs_since_best=jnp.where(better.any(), 0, search.epochs_since_best + 1),
-            train_loss=epoch.train_loss,
+            train_loss=train_loss,
         )
 
     zero = jnp.zeros((), jnp.int32)
     start = _Search(
-        members=members,
+        params=params,
         optimizer_state=optimizer_state,
-        best_members=members,
-        best_scores=jnp.full((len(members),), jnp.inf),
+        best_params=params,
+        best_scores=jnp.full((params.min_log_var.shape[0],), jnp.inf),
         epoch=zero,
         epochs_since_best=zero,
         train_loss=jnp.zeros(()),
@@ -250,39 +231,31 @@ def fit_ensemble(
     """
     ensemble = refresh_normalizers(state, replay)
     factor = jnp.where(state.num_fits > 0, 1, first_fit_factor)
-    assert isinstance(ensemble.params, EnsembleParams), "for the other kind there is `significance`"
+    params = ensemble.params
+    assert isinstance(params, EnsembleParams), "for the other kind there is `significance`"
     entries = num_train_entries(split, replay.size)
     slots, count = select_holdout_slots(split, replay.size, max_holdout)
     epoch_batches = jnp.clip(-(-entries.max() // batch_size), min_epoch_batches, max_epoch_batches)
+    data = MemberData(ensemble, replay, split, entries, batch_size)
 
-    def score(members: Members) -> Float[Array, " member"]:
-        return holdout_error(ensemble, stack_members(members), replay, slots, count)
+    def loss_fn(member: EnsembleParams, x: Array, y: Array, _: Key[Array, ""]) -> Float[Array, ""]:
+        return member_loss(member, x, y, weight_decay=weight_decay)
 
-    def train_epoch(members: Members, optimizer_state: optax.OptState, epoch_key: Key[Array, ""]) -> _Epoch:
-        def train_batch(i: Int[Array, ""], epoch: _Epoch) -> _Epoch:
-            train_slots = draw_train_slots(split, entries, jax.random.fold_in(epoch_key, i), batch_size)
-            x, y = normalized_rows(ensemble, take(replay, train_slots))
-            loss, grads = jax.value_and_grad(ensemble_loss)(epoch.members, x, y, weight_decay=weight_decay)
-            updates, optimizer_state = optimizer.update(grads, epoch.optimizer_state)
-            return _Epoch(optax.apply_updates(epoch.members, updates), optimizer_state, epoch.train_loss + loss)
+    def score(params: EnsembleParams) -> Float[Array, " member"]:
+        return holdout_error(ensemble, params, replay, slots, count)
 
-        start = _Epoch(members, optimizer_state, jnp.zeros(()))
-        epoch = jax.lax.fori_loop(0, epoch_batches, train_batch, start)
-        return epoch._replace(train_loss=epoch.train_loss / (epoch_batches * ensemble.ensemble_size))
-
-    members = members_of(ensemble.params)
-    warm_scores = score(members)
+    warm_scores = score(params)
     search = keep_best_weights(
-        train_epoch,
+        partial(train_epoch, data, loss_fn, optimizer, batches=epoch_batches),
         score,
-        members,
-        optimizer.init(members),
+        params,
+        init_optimizer(optimizer, params),
         key,
         max_epochs=factor * max_epochs,
         patience=factor * patience,
     )
     better = search.best_scores < warm_scores
-    params = stack_members(select_members(better, search.best_members, members))
+    params = select_members(better, search.best_params, params)
     scores = jnp.where(better, search.best_scores, warm_scores)
     elites = jnp.argsort(scores)[: ensemble.elites.shape[0]].astype(jnp.int32)
     fitted = eqx.tree_at(lambda e: (e.params, e.elites, e.holdout_scores), ensemble, (params, elites, scores))

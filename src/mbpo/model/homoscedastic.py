@@ -32,10 +32,10 @@ class HomoscedasticParams(eqx.Module):
     log_std: Float[Array, "member out"]
 
     def predict(
-        self, x: Float[Array, "member batch in"], key: Key[Array, ""] | None = None
+        self, x: Float[Array, "member batch in"]
     ) -> tuple[Float[Array, "member batch out"], Float[Array, "member batch out"]]:
-        """Mean and log-variance of the normalised target, each member on its own rows; with a key, in training."""
-        mean = self.network(x, key)
+        """Mean and log-variance of the normalised target, each member on its own rows."""
+        mean = self.network(x)
         return mean, jnp.broadcast_to(2 * self.log_std[:, None], mean.shape)
 
 
