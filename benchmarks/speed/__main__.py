@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed import hopper, model, pendulum, profiles, rows, sac, start
+from benchmarks.speed import hopper, model, pendulum, profiles, rows, sac, side_by_side, start
 from benchmarks.speed.harness import Options, WorkerFailed, Workload, summarise, take_turns
 from mbpo.training.run_folder import commit, versions
 
@@ -34,6 +34,7 @@ RUNS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "rows": (rows, (1,)),
     "start": (start, (2,)),
     "profiles": (profiles, (2,)),
+    "side_by_side": (side_by_side, (1,)),
 }
 """Modules with a `measure` of their own, and the numbers of threads unless one is asked for."""
 WORKLOADS = (*COMPARISONS, *RUNS)

@@ -43,6 +43,8 @@ class Side:
     """Whose virtual environment it runs in; None: this one."""
     note: str = ""
     """What a reader has to know about how it is run."""
+    platform: str = "cpu"
+    """Where JAX computes: "cpu" or "gpu"."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,13 @@ def pinned(to: list[int]) -> Iterator[None]:
             os.sched_setaffinity(0, before)
 
 
-def environment(threads: int) -> dict[str, str]:
-    """The variables of a side's process: so many threads, on the CPU."""
+def environment(threads: int, platform: str = "cpu") -> dict[str, str]:
+    """The variables of a side's process: so many threads, on the CPU unless a GPU is asked for."""
     counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    return {**os.environ, **dict.fromkeys(counts, str(threads)), "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    variables = {**os.environ, **dict.fromkeys(counts, str(threads))}
+    if platform == "cpu":
+        return {**variables, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    return {**variables, "JAX_PLATFORMS": "cuda"}
 
 
 class Worker:
@@ -115,7 +120,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 text=True,
-                env=environment(threads),
+                env=environment(threads, side.platform),
             )
         try:
             self.versions: dict[str, str] = self._answer()["versions"]

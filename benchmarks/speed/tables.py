@@ -7,7 +7,7 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "speed"
 COMPARISONS = ("sac_256", "sac_64", "fit", "rollouts", "planning")
-RUNS = ("pendulum", "hopper", "rows", "start", "profiles")
+RUNS = ("pendulum", "hopper", "rows", "start", "profiles", "side_by_side")
 
 
 def saved(name: str) -> dict[str, Any]:
@@ -170,6 +170,19 @@ def profile() -> str:
     return table(("task", "threads", "section", "ms per step", "share"), rows)
 
 
+def side_by_side() -> str:
+    """Updates a second by device and seeds in one process."""
+    rows = []
+    for _, threads, _, found in measured(("side_by_side",)):
+        for platform, device in found["summary"]["devices"].items():
+            where = (
+                f"{device['kind']}, {threads} thread{'s' * (threads != '1')}" if platform == "cpu" else device["kind"]
+            )
+            for seeds, rate in device["updates_per_second"].items():
+                rows.append((where, seeds, number(rate), number(int(seeds) * rate)))
+    return table(("device", "seeds in one process", "updates a second of each", "in all"), rows)
+
+
 def method() -> str:
     """When and on what each was measured."""
     rows = []
@@ -196,5 +209,6 @@ TABLES = {
     "speed_formulas": formulas,
     "speed_rows": stored_rows,
     "speed_profile": profile,
+    "speed_side_by_side": side_by_side,
     "speed_method": method,
 }
