@@ -9,7 +9,7 @@ def tasks(quick: bool) -> dict[str, Side]:
     """What is profiled."""
     return {
         "Pendulum-v1, preset": Side("mbpo", "our_profile.py", {"steps": 50 if quick else 400}),
-        "Hopper-v5, k = 1, 8, 15": Side("mbpo", "our_hopper.py", {"profile": True, "cycle": 25 if quick else 250}),
+        "Hopper-v5, k = 1, 8, 15": Side("mbpo", "our_hopper.py", {"kind": "profile", "cycle": 25 if quick else 250}),
     }
 
 

@@ -1,9 +1,10 @@
 """Our MBPO at Hopper's sizes: whole cycles of refit, rollouts and steps, beside its SAC updates alone.
 
 The rollout length grows 1, 8, 15 over three cycles, as it does over the published run. Before each
-cycle the same learner's updates are timed by themselves.
+cycle the same learner's updates are timed by themselves. Or the cycles alone, for their memory or their profile.
 """
 
+import os
 import time
 from typing import Any
 
@@ -61,6 +62,8 @@ def pure_updates(agent: MBPO) -> Any:
 
 def prepare(job: dict[str, Any]) -> Measure:
     length = job["cycle"]
+    if "cache" in job:
+        os.environ["XDG_CACHE_HOME"] = job["cache"]
 
     def cycles(calls: int) -> dict[str, Any]:
         agent = make_agent(length)
@@ -88,8 +91,7 @@ def prepare(job: dict[str, Any]) -> Measure:
             # Its updates alone cost what they did right before and right after it.
             pure_cost = np.mean([cycle["pure_seconds_per_update"], following["pure_seconds_per_update"]])
             cycle["ratio"] = cycle["seconds"] / (float(pure_cost) * UTD * length)
-        buffers = sum(leaf.nbytes for leaf in jax.tree.leaves(_buffers(agent))) / 1e6
-        return {"units": len(LENGTHS) * length, "cycles": found, "buffers_mb": buffers, "peak_rss_mb": peak_rss_mb()}
+        return {"units": len(LENGTHS) * length, "cycles": found}
 
     def profiled(calls: int) -> dict[str, Any]:
         agent, profile = make_agent(length), Profile()
@@ -97,13 +99,18 @@ def prepare(job: dict[str, Any]) -> Measure:
         agent.learn(len(LENGTHS) * length, profile=profile)
         return {"units": len(LENGTHS) * length, "seconds_by_section": profile.seconds, "calls": profile.calls}
 
-    return profiled if job["profile"] else cycles
+    def alone(calls: int) -> dict[str, Any]:
+        agent = make_agent(length)
+        agent.learn(RANDOM_STEPS + (WARM_UP_CYCLES + len(LENGTHS)) * length)
+        return {"units": len(LENGTHS) * length, "buffers_mb": _megabytes(agent), "peak_rss_mb": peak_rss_mb()}
+
+    return {"cycles": cycles, "profile": profiled, "memory": alone}[job["kind"]]
 
 
-def _buffers(agent: MBPO) -> Any:
-    """The real and the imagined transitions."""
+def _megabytes(agent: MBPO) -> float:
+    """Of the real and the imagined transitions."""
     state = agent.learned[1]
-    return state.real.data, state.imagined.data
+    return sum(leaf.nbytes for leaf in jax.tree.leaves((state.real.data, state.imagined.data))) / 1e6
 
 
 if __name__ == "__main__":
