@@ -15,7 +15,7 @@ ALLOWED_MB = 600.0
 
 
 def measure(threads: int, options: Options) -> dict[str, Any]:
-    """Three cycles with rollouts of 1, 8 and 15 steps: for their memory, with code still to be compiled and without; timed."""
+    """Three cycles with rollouts of 1, 8 and 15 steps, timed; before that their memory, compiling and with a cache."""
     cycle_steps = SHORT_CYCLE if options.quick else CYCLE
     with tempfile.TemporaryDirectory() as cache:
         memory = {"kind": "memory", "cycle": SHORT_CYCLE, "cache": cache}
