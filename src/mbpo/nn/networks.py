@@ -13,6 +13,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 Activation = Callable[[Array], Array]
@@ -67,18 +68,18 @@ def make_mlp(
             deviations and zero biases, the start of PETS's ensemble (Chua et al. 2018).
         layer_norm: Put LayerNorm before every activation.
     """
-    sizes = [in_size, *hidden_sizes, out_size]
-    weights, biases = [], []
-    for fan_in, fan_out in pairwise(sizes):
-        key, weight_key, bias_key = jax.random.split(key, 3)
-        if init == "uniform":
-            bound = 1 / math.sqrt(fan_in)
-            weights.append(jax.random.uniform(weight_key, (fan_in, fan_out), minval=-bound, maxval=bound))
-            biases.append(jax.random.uniform(bias_key, (fan_out,), minval=-bound, maxval=bound))
-        else:
-            std = 1 / (2 * math.sqrt(fan_in))
-            weights.append(std * jax.random.truncated_normal(weight_key, -2.0, 2.0, (fan_in, fan_out)))
-            biases.append(jnp.zeros((fan_out,)))
+    # All of a network's numbers in one draw: every further draw is code to compile, for which a new run waits.
+    shapes = list(pairwise([in_size, *hidden_sizes, out_size]))
+    ends = np.cumsum([size for fan_in, fan_out in shapes for size in (fan_in * fan_out, fan_out)])
+    if init == "uniform":
+        drawn = jax.random.uniform(key, (int(ends[-1]),), minval=-1, maxval=1)
+    else:
+        drawn = jax.random.truncated_normal(key, -2.0, 2.0, (int(ends[-1]),)) / 2
+    parts = jnp.split(drawn, ends[:-1])
+    weights = [part.reshape(shape) / math.sqrt(shape[0]) for part, shape in zip(parts[::2], shapes, strict=True)]
+    biases = [part / math.sqrt(fan_in) for part, (fan_in, _) in zip(parts[1::2], shapes, strict=True)]
+    if init == "truncated_normal":
+        biases = [jnp.zeros_like(bias) for bias in biases]
     normed = tuple(hidden_sizes) if layer_norm else ()
     return MLP(
         weights=tuple(weights),
