@@ -184,6 +184,18 @@ def side_by_side() -> str:
     return table(("device", "seeds in one process", "updates a second of each", "in all"), rows)
 
 
+def fit_layouts() -> str:
+    """Milliseconds per gradient step of all members, by the order of the arithmetic."""
+    path = RESULTS.parent / "fit_layouts.json"
+    found = json.loads(path.read_text())["found"] if path.exists() else []
+    rows = []
+    for entry in found:
+        first = (entry["layout"], str(entry["threads"]), str(entry["batch_size"]))
+        spread = "{ms:.1f} ({low:.1f} to {high:.1f})".format(**entry)
+        rows.append((*first, spread, f"{entry['first_call_s']:.1f}"))
+    return table(("order", "threads", "rows", "ms per step of all members (range)", "s of the first call"), rows)
+
+
 def method() -> str:
     """When and on what each was measured."""
     rows = []
@@ -211,5 +223,6 @@ TABLES = {
     "speed_rows": stored_rows,
     "speed_profile": profile,
     "speed_side_by_side": side_by_side,
+    "fit_layouts": fit_layouts,
     "speed_method": method,
 }

@@ -41,15 +41,18 @@ def test_too_large(settings):
         ("pets", {"population": 10**11}),
         ("pets", {"num_particles": 10**12}),
         ("mbpo-dh", {"learner": {"batch_size": 10**12}}),
+        ("mbpo-dh", {"learner": {"hidden_sizes": [10**8, 10**8]}}),
+        ("mbpo-dh", {"model": {"hidden_sizes": [10**8, 10**8]}}),
+        ("mbpo-dh", {"model": {"batch_size": 10**11}}),
     ],
 )
-def test_batches_and_candidates_count(algo, settings):
+def test_networks_batches_and_candidates_count(algo, settings):
     with pytest.raises(ConfigError) as caught:
         ALGORITHMS[algo]("Pendulum-v1", **settings)
     assert "GiB" in one_paragraph(str(caught.value))
 
 
-@pytest.mark.parametrize("algo", ["mbpo", "sac", "pets"])
+@pytest.mark.parametrize("algo", ["mbpo", "sac", "pets", "mbpo-dh"])
 def test_what_is_counted_is_taken(algo):
     # At least: the state of a real agent is never smaller than what was said.
     agent = ALGORITHMS[algo]("Pendulum-v1", replay_capacity=1000)

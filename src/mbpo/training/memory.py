@@ -46,6 +46,11 @@ def least_bytes(config: RunConfig, spec: Spec | TabularSpec) -> int:
         total += rounds * chosen.num_branches * chosen.max_rollout_length * row
     if isinstance(chosen, MBPODHConfig):
         total += chosen.retain_rollouts * chosen.rollout_batch_size * chosen.rollout_length * row
+        model, sizes, critics = chosen.model, chosen.learner.hidden_sizes, chosen.learner.num_critics
+        inputs = spec.obs_dim + spec.action_dim
+        total += FLOAT * model.ensemble_size * _network(inputs, model.hidden_sizes, spec.obs_dim + 1)
+        actor = _network(spec.obs_dim, sizes, 2 * spec.action_dim)
+        total += FLOAT * (3 * actor + 4 * critics * _network(inputs, sizes, 1))
     if isinstance(chosen, MBPOConfig | SACAgentConfig):
         sizes = chosen.sac.hidden_sizes
         # An actor and two critics with Adam's two moments, and the critics' targets.
@@ -65,10 +70,10 @@ def batch_bytes(config: RunConfig, spec: Spec | TabularSpec) -> int:
         sizes.append(chosen.sac.batch_size * (chosen.utd_ratio * row + 2 * FLOAT * sum(chosen.sac.hidden_sizes)))
     if isinstance(chosen, MBPODHConfig):
         sizes.append(chosen.learner.batch_size * (row + FLOAT * sum(chosen.learner.hidden_sizes)))
-        sizes.append(chosen.model.batch_size * row)
+        sizes.append(chosen.model.batch_size * (row + FLOAT * sum(chosen.model.hidden_sizes)))
     if isinstance(chosen, MBPOConfig | PETSConfig):
         model = chosen.model
-        sizes.append(model.ensemble_size * model.batch_size * FLOAT * (spec.obs_dim + sum(model.hidden_sizes)))
+        sizes.append(model.batch_size * FLOAT * (spec.obs_dim + sum(model.hidden_sizes)))
     if isinstance(chosen, PETSConfig):
         sizes.append(chosen.population * chosen.horizon * spec.action_dim * FLOAT)
         sizes.append(chosen.population * chosen.num_particles * FLOAT * (spec.obs_dim + max(chosen.model.hidden_sizes)))
