@@ -5,6 +5,7 @@ first file that pytest loads. `mbpo.agents.config` is left out: pydantic checks 
 """
 
 import os
+import signal
 
 import jax
 import pytest
@@ -33,6 +34,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
 )
 settings.load_profile("mbpo")
+
+
+@pytest.fixture
+def at_a_terminal():
+    """A hang-up is not ignored, as it is where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(autouse=True, scope="module")

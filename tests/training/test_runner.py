@@ -164,6 +164,7 @@ def test_where_cores_cannot_be_chosen_xla_gets_one_thread(job, monkeypatch):
     assert show.log.read_text() == "--xla_some=1 --xla_cpu_multi_thread_eigen=false\n"
 
 
+@pytest.mark.usefixtures("at_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_asked_to_stop_once_all_save_and_end(job, started, number):
     jobs = [job(name, SAVE) for name in "abc"]

@@ -9,6 +9,7 @@ import pytest
 from mbpo.training.signals import stop_on_signals
 
 
+@pytest.mark.usefixtures("at_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_remembered(number):
     with stop_on_signals() as stop:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-MIN_COMPILE_SECONDS = 0.1
+MIN_COMPILE_SECONDS = 0.01
 """Keep what took at least this long to compile."""
 
 
