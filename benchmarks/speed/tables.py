@@ -124,13 +124,13 @@ def _run_targets() -> list[tuple[str, str, str]]:
         if "ratio" in summary:
             by_length = ", ".join(f"{ratio:.2f} at k = {k}" for k, ratio in summary["ratios"].items())
             title = f"MBPO at Hopper's sizes over its updates alone, {where}"
-            rows.append((title, "at most 1.25", f"{summary['ratio']:.2f} ({by_length})"))
+            rows.append((title, "at most 1.25", f"{summary['ratio']:.3f} ({by_length})"))
             buffers, limit = summary["buffers_mb"], summary["memory_limit_mb"]
             aim = f"at most 1.2 × {buffers:.0f} MB + 600 MB = {limit:.0f} MB"
             peaks = "{warm:.0f} MB; while code is compiled {cold:.0f} MB".format(**summary["peak_rss_mb"])
             rows.append((f"its peak memory, {where}", aim, peaks))
         if "largest_over_smallest" in summary:
-            both = f"{summary['largest_over_smallest']:.2f}; without refits {summary['step_only']:.2f}"
+            both = f"{summary['largest_over_smallest']:.3f}; without refits {summary['step_only']:.2f}"
             rows.append((f"cost per step, 1k to 1M stored rows, largest over smallest, {where}", "at most 1.10", both))
         if "cold" in summary:
             rows += _start_targets(summary, where)

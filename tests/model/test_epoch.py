@@ -25,8 +25,9 @@ OPTIMIZER = optax.adam(1e-2)
 KEY = jax.random.key(7)
 
 
-def loss_fn(member, x, y, _):
-    return member_loss(member, x, y, weight_decay=1e-3)
+def loss_fn(member, x, y, key):
+    # With a term that only the key decides.
+    return member_loss(member, x, y, weight_decay=1e-3) + jax.random.normal(key) * member.min_log_var.sum()
 
 
 def data_of(rows) -> MemberData:
@@ -51,10 +52,10 @@ def test_an_epoch_is_each_members_own_gradient_descent():
         alone = jax.tree.map(lambda leaf, m=member: leaf[m], ENSEMBLE.params)
         state = OPTIMIZER.init(alone)
         for i in range(BATCHES):
-            slot_key, _ = jax.random.split(jax.random.fold_in(key, i))
+            slot_key, loss_key = jax.random.split(jax.random.fold_in(key, i))
             slots = draw_train_slots(SPLIT.train_slots[member], data.entries[member], slot_key, BATCH)
             x, y = normalized_rows(ENSEMBLE, take(data.replay, slots))
-            loss, grads = jax.value_and_grad(loss_fn)(alone, x, y, None)
+            loss, grads = jax.value_and_grad(loss_fn)(alone, x, y, loss_key)
             updates, state = OPTIMIZER.update(grads, state)
             alone = optax.apply_updates(alone, updates)
             losses.append(float(loss))
@@ -75,5 +76,33 @@ def test_a_row_that_is_not_in_a_members_bootstrap_does_not_reach_it():
 
 
 def test_the_rate_scales_what_is_learned():
-    still, _, _ = one_epoch(data_of(ROWS), 0.0)
-    jax.tree.map(np.testing.assert_array_equal, still, ENSEMBLE.params)
+    data, descent = data_of(ROWS), optax.sgd(1e-2)
+
+    @eqx.filter_jit
+    def step(rate):
+        state = init_optimizer(descent, ENSEMBLE.params)
+        return train_epoch(data, loss_fn, descent, ENSEMBLE.params, state, KEY, batches=1, rate=rate)[0]
+
+    whole, half = (jax.tree.map(lambda new, old: new - old, step(rate), ENSEMBLE.params) for rate in (1.0, 0.5))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 2 * b, rtol=1e-2, atol=1e-5), whole, half)
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(half)) > 1e-4
+
+
+def test_a_limit_on_the_gradient_is_each_members_own():
+    # Member 0's rows pay a million; what the others learn is what they learn without it.
+    limited = optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(1e-2))
+
+    def loud(member, x, y, key):
+        return loss_fn(member, x, y, key) * jnp.where(jnp.all(member.max_log_var > 0.9), 1e6, 1.0)
+
+    params = eqx.tree_at(lambda p: p.max_log_var, ENSEMBLE.params, ENSEMBLE.params.max_log_var.at[0].set(1.0))
+
+    @eqx.filter_jit
+    def step(loss):
+        state = init_optimizer(limited, params)
+        return train_epoch(data_of(ROWS), loss, limited, params, state, KEY, batches=1)[0]
+
+    for a, b in zip(jax.tree.leaves(step(loss_fn)), jax.tree.leaves(step(loud)), strict=True):
+        np.testing.assert_allclose(a[1:], b[1:], rtol=1e-6)
+    moved = jax.tree.map(lambda new, old: new[1:] - old[1:], step(loud), params)
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(moved)) > 1e-5

@@ -41,8 +41,8 @@ def test_too_large(settings):
         ("pets", {"population": 10**11}),
         ("pets", {"num_particles": 10**12}),
         ("mbpo-dh", {"learner": {"batch_size": 10**12}}),
-        ("mbpo-dh", {"learner": {"hidden_sizes": [10**8, 10**8]}}),
-        ("mbpo-dh", {"model": {"hidden_sizes": [10**8, 10**8]}}),
+        ("mbpo-dh", {"learner": {"hidden_sizes": [10**6, 10**6], "batch_size": 1}}),
+        ("mbpo-dh", {"model": {"hidden_sizes": [10**6, 10**6], "batch_size": 1}}),
         ("mbpo-dh", {"model": {"batch_size": 10**11}}),
     ],
 )

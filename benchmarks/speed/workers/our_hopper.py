@@ -64,6 +64,7 @@ def prepare(job: dict[str, Any]) -> Measure:
     length = job["cycle"]
     if "cache" in job:
         os.environ["XDG_CACHE_HOME"] = job["cache"]
+        jax.config.update("jax_compilation_cache_dir", None)
 
     def cycles(calls: int) -> dict[str, Any]:
         agent = make_agent(length)

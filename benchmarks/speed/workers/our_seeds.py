@@ -34,9 +34,12 @@ def prepare(job: dict[str, Any]) -> Measure:
 
     @partial(jax.jit, donate_argnums=0)
     def update(learners: Any, real: Any, key: jax.Array) -> Any:
+        if seeds == 1:
+            return agent._update(learners, real, key)
         return jax.vmap(agent._update)(learners, real, jax.random.split(key, seeds))
 
-    learners, real = jax.jit(jax.vmap(start))(jax.random.split(jax.random.key(0), seeds))
+    every = jax.vmap(start) if seeds > 1 else lambda key: start(key[0])
+    learners, real = jax.jit(every)(jax.random.split(jax.random.key(0), seeds))
 
     def measure(calls: int) -> dict[str, Any]:
         nonlocal learners

@@ -101,7 +101,7 @@ class ModelConfig:
     max_epoch_batches: PositiveInt = 40
     """Gradient steps of one epoch, at most; with `max_epochs`, the bound on a refit's cost."""
     max_grad_norm: PositiveFloat | None = None
-    """Norm that the gradient of all members together is clipped to; None: not at all."""
+    """Norm that each member's gradient is clipped to; None: not at all."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ModelConfig":

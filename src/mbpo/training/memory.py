@@ -31,7 +31,7 @@ def check_memory(config: RunConfig, spec: Spec | TabularSpec) -> None:
 
 
 def least_bytes(config: RunConfig, spec: Spec | TabularSpec) -> int:
-    """Bytes of the replay buffers, the model's split and the networks; what computing takes comes on top."""
+    """Bytes of the replay buffers and the networks; what computing takes comes on top."""
     chosen = config.chosen
     if isinstance(spec, TabularSpec):
         return FLOAT * spec.num_states * spec.num_actions
