@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from safetensors.numpy import save as to_safetensors
 from spy_runs import make_run, train
@@ -98,7 +99,10 @@ class Readers:
             self.watching = False
 
     def watch(self) -> None:
-        """From now on, note every file opened for writing elsewhere, and everything that could run code."""
+        """From now on, note every file opened for writing elsewhere, and everything that could run code.
+
+        Compiled code that JAX keeps is not meant: its folder is the user's own, and no reader chooses it.
+        """
 
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
             if not self.watching:
@@ -106,8 +110,13 @@ class Readers:
             if event in FORBIDDEN:
                 self.breaches.append(f"{event} {arguments[:1]}")
             elif event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
-                path = arguments[0]
-                if not isinstance(path, int) and not Path(str(path)).resolve().is_relative_to(self.folder):
+                path, cache = arguments[0], jax.config.jax_compilation_cache_dir
+                if isinstance(path, int):
+                    return
+                found = Path(str(path)).resolve()
+                if not found.is_relative_to(self.folder) and not (
+                    cache and found.is_relative_to(Path(cache).resolve())
+                ):
                     self.breaches.append(f"open {path}")
 
         sys.addaudithook(hook)
