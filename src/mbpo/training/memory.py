@@ -5,7 +5,7 @@ import math
 import os
 
 from mbpo.agents.config import MBPOConfig, ModelConfig
-from mbpo.agents.mbpo_dh_config import MBPODHConfig
+from mbpo.agents.mbpo_dh_config import HomoscedasticConfig, MBPODHConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.errors import ConfigError
@@ -40,22 +40,16 @@ def least_bytes(config: RunConfig, spec: Spec | TabularSpec) -> int:
     if isinstance(chosen, MBPOConfig | MBPODHConfig | PETSConfig | SACAgentConfig):
         total += chosen.replay_capacity * row
     if isinstance(chosen, MBPOConfig | PETSConfig):
-        total += _ensemble(chosen.model, spec)
+        total += _ensemble(chosen.model, spec, 2 * (spec.obs_dim + 1))
     if isinstance(chosen, MBPOConfig):
         rounds = max(chosen.epoch_length // chosen.model_train_freq, 1) * chosen.model_retain_epochs
         total += rounds * chosen.num_branches * chosen.max_rollout_length * row
     if isinstance(chosen, MBPODHConfig):
         total += chosen.retain_rollouts * chosen.rollout_batch_size * chosen.rollout_length * row
-        model, sizes, critics = chosen.model, chosen.learner.hidden_sizes, chosen.learner.num_critics
-        inputs = spec.obs_dim + spec.action_dim
-        total += FLOAT * model.ensemble_size * _network(inputs, model.hidden_sizes, spec.obs_dim + 1)
-        actor = _network(spec.obs_dim, sizes, 2 * spec.action_dim)
-        total += FLOAT * (3 * actor + 4 * critics * _network(inputs, sizes, 1))
+        total += _ensemble(chosen.model, spec, spec.obs_dim + 1)
+        total += _learner(spec, chosen.learner.hidden_sizes, chosen.learner.num_critics)
     if isinstance(chosen, MBPOConfig | SACAgentConfig):
-        sizes = chosen.sac.hidden_sizes
-        # An actor and two critics with Adam's two moments, and the critics' targets.
-        actor = _network(spec.obs_dim, sizes, 2 * spec.action_dim)
-        total += FLOAT * (3 * actor + 8 * _network(spec.obs_dim + spec.action_dim, sizes, 1))
+        total += _learner(spec, chosen.sac.hidden_sizes, 2)
     return total
 
 
@@ -80,9 +74,14 @@ def batch_bytes(config: RunConfig, spec: Spec | TabularSpec) -> int:
     return max(sizes)
 
 
-def _ensemble(model: ModelConfig, spec: Spec) -> int:
-    size = _network(spec.obs_dim + spec.action_dim, model.hidden_sizes, 2 * (spec.obs_dim + 1))
-    return FLOAT * model.ensemble_size * size
+def _ensemble(model: ModelConfig | HomoscedasticConfig, spec: Spec, outputs: int) -> int:
+    return FLOAT * model.ensemble_size * _network(spec.obs_dim + spec.action_dim, model.hidden_sizes, outputs)
+
+
+def _learner(spec: Spec, sizes: tuple[int, ...], critics: int) -> int:
+    """An actor and critics with Adam's two moments, and the critics' targets."""
+    actor = _network(spec.obs_dim, sizes, 2 * spec.action_dim)
+    return FLOAT * (3 * actor + 4 * critics * _network(spec.obs_dim + spec.action_dim, sizes, 1))
 
 
 def _network(inputs: int, hidden: tuple[int, ...], outputs: int) -> int:
