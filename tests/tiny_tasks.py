@@ -157,6 +157,8 @@ class SpyState(NamedTuple):
 class SpyAgent(Agent[SpyState]):
     """Answers the verbs and writes down each call, with what it was handed."""
 
+    steadier = "a smaller weight"
+
     def __init__(self, obs_dim: int = 2) -> None:
         self.spec = Spec(obs_dim, np.float32([-1.0]), np.float32([1.0]))
         self.calls: list[tuple[str, int, Any]] = []

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+from functools import reduce
 
 import gymnasium
 import numpy as np
@@ -71,6 +73,17 @@ def make(keep):
 def test_every_algorithm_has_a_class_of_its_name():
     assert set(ALGORITHMS) == set(ALGOS) == {"mbpo", *SETTINGS}
     assert all(kind.algo == name for name, kind in ALGORITHMS.items())
+
+
+def test_settings_that_would_help_where_training_diverges_exist():
+    for kind in ALGORITHMS.values():
+        env, settings = ("FrozenLake-v1", {}) if kind is DynaQ else (SHORT, {"random_steps": 30})
+        with contextlib.closing(kind(env, **settings)) as algorithm:
+            agent, _ = algorithm.learned
+            names = re.findall(r"[a-z_]+(?:\.[a-z_]+)+|[a-z]+_[a-z_]+|alpha", agent.steadier)
+            assert names
+            for name in names:
+                reduce(getattr, name.split("."), agent.config)
 
 
 def test_resume_equals_uninterrupted(make, keep, algo, tmp_path):

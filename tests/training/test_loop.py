@@ -269,6 +269,7 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, how, w
     message = one_paragraph(str(caught.value))
     assert what in message
     assert f"step {step}" in message
+    assert "a smaller weight" in message  # The agent's own advice.
     assert "checkpoint of step 5 is kept" in message
     assert progress_of(tmp_path)["env_step"] == 5
     assert b"nan" not in json.dumps(progress_of(tmp_path)).encode()

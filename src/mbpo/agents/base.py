@@ -42,6 +42,8 @@ class Agent(abc.ABC, Generic[State]):
     """Paths, in the state, of the replay buffers that take exactly one row at every environment step."""
     parts: ClassVar[Mapping[str, str]] = {}
     """Methods that a verb calls and that a profile tells apart, with the section each counts as."""
+    steadier: ClassVar[str]
+    """What usually helps where training diverges, with the names of its settings."""
 
     def __eq__(self, other: object) -> bool:
         """Agents of equal settings are equal: what is compiled for one serves the other too."""

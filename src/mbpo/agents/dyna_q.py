@@ -110,6 +110,7 @@ class DynaQAgent(Agent[DynaQState]):
     """Dyna-Q for one environment's numbers of states and actions, and settings."""
 
     spec: TabularSpec
+    steadier = "a smaller alpha"
 
     def __init__(self, spec: TabularSpec, config: DynaQConfig) -> None:
         numbers = (spec.num_states, spec.num_actions)

@@ -77,6 +77,7 @@ class MBPOAgent(Agent[MBPOState]):
     spec: Spec
     grown = ("real", "gate.behaviour")
     parts = MappingProxyType({"_measure": "measure", "_fit": "fit", "_imagine": "rollout", "_imagine_gated": "rollout"})
+    steadier = "a smaller sac.learning_rate or utd_ratio, or sac.critic_layer_norm"
 
     def __init__(
         self,

@@ -78,6 +78,7 @@ class MBPODHAgent(Agent[MBPODHState]):
     spec: Spec
     grown = ("real",)
     parts = MappingProxyType({"_fit": "fit", "_imagine": "rollout"})
+    steadier = "a smaller learner.learning_rate, learner.horizon or model.learning_rate"
 
     def __init__(
         self,

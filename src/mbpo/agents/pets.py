@@ -146,6 +146,7 @@ class PETSAgent(Agent[PETSState]):
     spec: Spec
     grown = ("real",)
     parts = MappingProxyType({"_fit": "fit"})
+    steadier = "a smaller model.learning_rate"
 
     def __init__(
         self,

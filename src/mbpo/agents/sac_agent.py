@@ -67,6 +67,7 @@ class SACAgent(Agent[SACAgentState]):
 
     spec: Spec
     grown = ("real",)
+    steadier = "a smaller sac.learning_rate or utd_ratio, or sac.critic_layer_norm"
 
     def __init__(self, spec: Spec, config: SACAgentConfig) -> None:
         self.spec = spec

@@ -316,6 +316,6 @@ class Run(Generic[State]):
         saved = self.folder is not None and self.checkpoint_step > 0
         kept = f" The checkpoint of step {self.checkpoint_step} is kept." if saved else ""
         return TrainingError(
-            f"Training diverged at environment step {self.env_step}: {what}.{kept} A smaller sac.learning_rate, "
-            "sac.critic_layer_norm or a smaller utd_ratio usually helps."
+            f"Training diverged at environment step {self.env_step}: {what}.{kept} What usually helps: "
+            f"{self.agent.steadier}."
         )
