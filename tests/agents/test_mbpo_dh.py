@@ -110,6 +110,6 @@ def test_settings_that_cannot_be():
     with pytest.raises(ConfigError, match="replay_capacity"):
         MBPODHConfig(random_steps=100, replay_capacity=50)
     with pytest.raises(ConfigError, match="min_epoch_batches"):
-        HomoscedasticConfig(min_epoch_batches=51)
+        HomoscedasticConfig(min_epoch_batches=101)
     with pytest.raises(ConfigError, match="horizon"):
         ValueGradientConfig(horizon=0)

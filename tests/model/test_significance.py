@@ -16,6 +16,7 @@ from mbpo.model.fit import FitState
 from mbpo.model.homoscedastic import HomoscedasticParams, make_homoscedastic
 from mbpo.model.significance import (
     chance_of_no_improvement,
+    epoch_rate,
     fit_by_significance,
     homoscedastic_loss,
     make_optimizer,
@@ -120,17 +121,42 @@ def test_a_fit_that_finds_nothing_leaves_the_weights_and_stops_in_time():
     assert float(metrics["model_holdout_error"]) <= 1.05 * float(metrics["model_holdout_error_before"])
 
 
-def test_the_learning_rate_falls_from_epoch_to_epoch():
-    """Three epochs whose rates are 1, 1/2 and nothing of the first one's end where two end whose second is a half."""
+def test_the_learning_rate_starts_low_and_falls():
+    rates = [float(epoch_rate(jnp.asarray(epoch), jnp.asarray(6), 2.0, 0.1)) for epoch in range(6)]
+    np.testing.assert_allclose(rates, [0.2, 2.0, 1.55, 1.1, 0.65, 0.2], rtol=1e-6)
+    for epochs in (1, 2, 3):
+        rates = [float(epoch_rate(jnp.asarray(epoch), jnp.asarray(epochs), 2.0, 0.1)) for epoch in range(epochs)]
+        np.testing.assert_allclose(rates, [0.2, 2.0, 0.2][:epochs], rtol=1e-6)
+    constant = [float(epoch_rate(jnp.asarray(epoch), jnp.asarray(6), 2.0, 1.0)) for epoch in range(6)]
+    assert constant == [2.0] * 6
+
+
+def test_a_fit_follows_the_rate_of_its_epochs():
+    """Where the first and the last of three epochs stand still, a fit ends where its second alone ends."""
     replay, key = replay_of(1900), jax.random.key(3)
     ended = []
-    for epochs, share in ((3, 1e-7), (2, 0.5), (3, 1.0)):
+    for epochs, share in ((3, 1e-7), (2, 1e-7), (3, 1.0)):
         changed = {"max_epochs": epochs, "final_rate_share": share, "first_fit_factor": 1, "learning_rate": 1e-2}
         state, metrics = jax.jit(partial(fit_by_significance, **SETTINGS | changed))(fresh(), replay, SPLIT, key)
         assert int(metrics["model_best_epoch"]) >= 2
         ended.append(np.asarray(state.ensemble.params.network.weights[0]))
     np.testing.assert_allclose(ended[0], ended[1], atol=1e-5)
     assert np.abs(ended[2] - ended[0]).max() > 1e-3
+    assert np.abs(ended[0] - np.asarray(fresh().ensemble.params.network.weights[0])).max() > 1e-3
+
+
+def test_a_refit_does_not_undo_a_fitted_model():
+    """At a rate that new data need, its first epoch leaves the held-out error about where it was."""
+    state, replay = fresh(), replay_of(1900)
+    for i in range(3):
+        state, _ = FIT(state, replay, SPLIT, jax.random.key(i))
+    fitted = SETTINGS | {"max_epochs": 1, "learning_rate": 3e-2, "improvement": 2.0}  # Any end is kept.
+    worse = {}
+    for share in (0.03, 1.0):
+        fit = jax.jit(partial(fit_by_significance, **fitted | {"final_rate_share": share}))
+        metrics = fit(state, replay, SPLIT, jax.random.key(9))[1]
+        worse[share] = float(metrics["model_holdout_error"] / metrics["model_holdout_error_before"])
+    assert worse[0.03] < 1.1 < worse[1.0]
 
 
 def test_growing_data_recompile_nothing():

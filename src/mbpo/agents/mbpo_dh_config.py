@@ -68,11 +68,12 @@ class HomoscedasticConfig:
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.01
     """Share of hidden units dropped in training, less towards the output (times one minus the share of
     weight decay, which is 1/4 in the first layer and 1 in the last)."""
-    learning_rate: PositiveFloat = 3e-3
-    """AdamW, at the first epoch of a fit. Published: 1e-3."""
+    learning_rate: PositiveFloat = 2e-3
+    """AdamW, at the second epoch of a fit, the highest. Published: 1e-3."""
     final_rate_share: Annotated[float, Gt(0), Le(1)] = 0.03
-    """The learning rate of a fit's last epoch as a share of the first one's; linear in between. Published: 1."""
-    batch_size: PositiveInt = 256
+    """The learning rate of a fit's first and last epoch as a share of that; it falls linearly from the second
+    on. Published: 1."""
+    batch_size: PositiveInt = 128
     """Rows per member and gradient step. Published: 2048."""
     weight_decay: NonNegativeFloat = 1e-3
     """Decoupled, of the last layer; 1/4 of it in the first."""
@@ -80,9 +81,9 @@ class HomoscedasticConfig:
     """Share of real rows never trained on."""
     max_holdout: PositiveInt = 5000
     """Held-out rows scored after each epoch, at most."""
-    min_epoch_batches: PositiveInt = 25
+    min_epoch_batches: PositiveInt = 50
     """Gradient steps of one epoch, at least."""
-    max_epoch_batches: PositiveInt = 50
+    max_epoch_batches: PositiveInt = 100
     """Gradient steps of one epoch, at most; fewer while there are fewer whole batches of rows. Published: 5."""
     patience: PositiveFloat = 10.0
     """Epochs without a better score before a fit ends, for each natural logarithm of the number of
@@ -91,8 +92,9 @@ class HomoscedasticConfig:
     """Epochs of one fit, at most; the published code has no bound."""
     first_fit_factor: PositiveInt = 5
     """How many times as long the first fit may take: it has that many times the data of a later one."""
-    improvement: Annotated[float, Gt(0), Le(0.5)] = 0.1
-    """An epoch becomes the best when a paired test says that it is better with a p below this."""
+    improvement: Annotated[float, Gt(0), Le(0.5)] = 0.5
+    """An epoch becomes the best when a paired test says that it is better with a p below this; 0.5: when its
+    mean score is lower. Published: 0.1."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "HomoscedasticConfig":

@@ -98,6 +98,16 @@ def chance_of_no_improvement(
     return norm.cdf(mean * jnp.sqrt(count / jnp.maximum(variance, 1e-30)))
 
 
+def epoch_rate(epoch: Int[Array, ""], epochs: Int[Array, ""], rate: float, final_share: float) -> Float[Array, ""]:
+    """The learning rate of one of `epochs` epochs: `rate` in the second one, falling linearly to `final_share` of it.
+
+    The first epoch takes the last one's rate. Adam knows no gradient yet, so its first steps are as long as
+    the rate wherever they lead, and at the full one they would undo a model that is fitted already.
+    """
+    passed = (epoch - 1) / jnp.maximum(epochs - 2, 1)
+    return rate * jnp.where(epoch == 0, final_share, 1 - (1 - final_share) * passed)
+
+
 def make_optimizer(weight_decay: float, num_layers: int) -> optax.GradientTransformation:
     """AdamW at a learning rate of 1, with each layer's share of the weight decay, on weights and biases, and the
     noise's own."""
@@ -138,8 +148,8 @@ def fit_by_significance(
 ) -> tuple[FitState, Metrics]:
     """Fit every member to its own bootstrap of the real buffer, from the weights it has.
 
-    The learning rate falls linearly over the epochs that a fit may take: a constant one that is high enough
-    to learn from new data leaves a fitted model worse than it was. An epoch is `rows // batch_size`
+    The learning rate falls over the epochs that a fit may take (`epoch_rate`): a constant one that is high
+    enough to learn from new data leaves a fitted model worse than it was. An epoch is `rows // batch_size`
     batches, within `min_epoch_batches` and `max_epoch_batches`. The fit ends after `patience` epochs in a
     row whose held-out scores were no lower, in the mean, than those of the best epoch, or after
     `max_epochs`. The best epoch is the last one that was better with p < `improvement`, and its weights are
@@ -147,7 +157,8 @@ def fit_by_significance(
 
     Args:
         key: Consumed by the draws of training rows and dropped units.
-        final_rate_share: The learning rate of the last epoch, as a share of the first's.
+        learning_rate: The highest, of the second epoch.
+        final_rate_share: The learning rate of the first and the last epoch, as a share of it.
         first_fit_factor: How many times as long the first fit may take, in both respects.
         max_holdout: Rows to score, at most; evenly spaced over the hold-out when there are more.
     """
@@ -163,8 +174,6 @@ def fit_by_significance(
 
     def lap(search: _Search) -> _Search:
         epoch_key = jax.random.fold_in(key, search.epoch)
-        passed = search.epoch / jnp.maximum(factor * max_epochs - 1, 1)
-        rate = learning_rate * (1 - (1 - final_rate_share) * passed)
         params, optimizer_state, train_loss = train_epoch(
             data,
             homoscedastic_loss,
@@ -173,7 +182,7 @@ def fit_by_significance(
             search.optimizer_state,
             epoch_key,
             batches=epoch_batches,
-            rate=rate,
+            rate=epoch_rate(search.epoch, factor * max_epochs, learning_rate, final_rate_share),
         )
         scores = holdout_scores(ensemble, params, replay, slots, count)
         p = chance_of_no_improvement(scores, search.best_scores, count)
