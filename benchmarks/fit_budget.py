@@ -2,12 +2,15 @@
 
     python benchmarks/fit_budget.py RUN --variant dh --out benchmarks/results/fit_budget/dh.csv
     python benchmarks/fit_budget.py RUN --variant mbpo-64-1e-3-400 --every 250 ...  # and so on: VARIANTS below
+    python benchmarks/fit_budget.py RUN --variant dh --warm --first 28000 --last 32000 ...
 
 RUN is any run folder with a replay buffer; its real transitions are replayed in the order in which they
 came. The model is fitted to the first of them, then refitted from warm weights as more arrive, as in
 training. After every fit it is judged on the next transitions, which it has not seen, brought by
 policies that came later: what rollouts until the next refit will meet. One line a fit: processor
-seconds (without compiling), gradient steps, held-out error, and the error on what came next.
+seconds (without compiling), gradient steps, the epoch that was kept, held-out error, and the error on what
+came next. With `--warm` the first fit begins with the model that the run ended with, and with its hold-out:
+for a run whose refits have come to nothing, how others would have gone on.
 """
 
 import os
@@ -33,7 +36,7 @@ from mbpo.model.epoch import normalized_rows
 from mbpo.training.algorithms import load
 from mbpo.types import Transition
 
-COLUMNS = ("variant", "seed", "rows", "cpu_seconds", "grad_steps", "holdout_error", "next_error", "next_nll")
+COLUMNS = ("variant", "seed", "rows", "cpu_seconds", "grad_steps", "best_epoch", "holdout_error", "next_error", "next_nll")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def mbpo(batch_size: int, learning_rate: float, epochs: int) -> Variant:
 
 VARIANTS = {
     "dh": Variant(HomoscedasticConfig),
+    "dh-gated": Variant(HomoscedasticConfig, {"improvement": 0.1}),
     "dh-published": Variant(HomoscedasticConfig, PUBLISHED | {"patience": 50.0, "max_epochs": 620}),
     **{f"dh-{rows}-{rate}": dh(rows, float(rate), 20) for rows in (64, 256, 2048) for rate in ("1e-3", "3e-3")},
     "mbpo": Variant(ModelConfig),
@@ -92,17 +96,21 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1000, help="rows between fits")
     parser.add_argument("--last", type=int, default=15000, help="rows of the last fit")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--warm", action="store_true", help="begin with the model that the run ended with")
     parser.add_argument("--out", type=Path, required=True)
     known = parser.parse_args()
     variant = VARIANTS[known.variant]
     config = variant.kind(**variant.changes)
     source = load(known.run)
-    real = source.learned[1].real
+    agent, learned = source.learned
+    real = learned.real
     data = jax.tree.map(lambda leaf: leaf[: known.last + known.every], real.data)
     assert int(real.size) >= known.last + known.every, "the run holds fewer transitions than that"
     split_key, init_key, fit_key = jax.random.split(jax.random.key(known.seed), 3)
-    split = make_split(split_key, len(data.reward), config.ensemble_size, config.holdout_ratio)
-    state = init_model(source.spec, config, init_key)
+    split, state = agent.split, learned.model
+    if not known.warm:
+        split = make_split(split_key, len(data.reward), config.ensemble_size, config.holdout_ratio)
+        state = init_model(source.spec, config, init_key)
     replay = replace(real, data=data)
 
     fit = jax.jit(lambda state, replay, key: refit(state, replay, split, key, config))
@@ -124,6 +132,7 @@ def main() -> None:
                 "rows": size,
                 "cpu_seconds": round(seconds, 2),
                 "grad_steps": int(metrics["model_grad_steps"]),
+                "best_epoch": int(metrics["model_best_epoch"]) if "model_best_epoch" in metrics else "",
                 "holdout_error": round(float(metrics["model_holdout_error"]), 5),
                 "next_error": round(error, 5),
                 "next_nll": round(nll, 4),

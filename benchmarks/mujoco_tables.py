@@ -4,6 +4,8 @@ import csv
 
 from read_results import RESULTS, learning_curve, rows
 
+from mbpo.training.logbook import read_records
+
 
 def terminations() -> str:
     """Termination rules against the environments."""
@@ -79,6 +81,28 @@ def fit_budget() -> str:
     return "\n".join(lines)
 
 
+def warm_refits() -> str:
+    """Refits of a model whose run kept none: that run's own, and others on the same transitions."""
+    lines = [
+        "| rows | that run: epoch kept, held-out error | p < 0.1: epoch kept, held-out error, error on the next 1000 | "
+        "last epoch: epoch kept, held-out error, error on the next 1000 |",
+        "|---" * 4 + "|",
+    ]
+    records = read_records(RESULTS / "mbpo_dh_first" / "hopper_rejected_refits")
+    fits = {}
+    for variant in ("dh-gated", "dh"):
+        with (RESULTS / "fit_budget" / f"warm-{variant}.csv").open() as file:
+            for fit in csv.DictReader(file):
+                errors = f"{float(fit['holdout_error']):.3f}, {float(fit['next_error']):.3f}"
+                fits.setdefault(int(fit["rows"]), []).append(f"{fit['best_epoch']}, {errors}")
+    for size, cells in sorted(fits.items()):
+        # A fit to so many rows is in the records from the next step on.
+        then = next(record for record in records if record["env_step"] > size)
+        own = f"{then['model_best_epoch']:.0f}, {then['model_holdout_error']:.3f}"
+        lines.append(f"| {size:,} | {own} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def mbpo_fit_budget() -> str:
     """The same for MBPO's model, refitted every 250 rows from 5,000 to 8,000: the mean of the later half."""
     lines = [
@@ -100,6 +124,7 @@ TABLES = {
     "hidden_ends": hidden_ends,
     "learned_ends": learned_ends,
     "fit_budget": fit_budget,
+    "warm_refits": warm_refits,
     "mbpo_fit_budget": mbpo_fit_budget,
     "inverted_pendulum_v4": lambda: learning_curve("inverted_pendulum_v4", (500, 750, 1000, 1250, 1500)),
 }

@@ -150,7 +150,7 @@ def test_a_refit_does_not_undo_a_fitted_model():
     state, replay = fresh(), replay_of(1900)
     for i in range(3):
         state, _ = FIT(state, replay, SPLIT, jax.random.key(i))
-    fitted = SETTINGS | {"max_epochs": 1, "learning_rate": 3e-2, "improvement": 2.0}  # Any end is kept.
+    fitted = SETTINGS | {"max_epochs": 1, "learning_rate": 3e-2, "improvement": 1.0}
     worse = {}
     for share in (0.03, 1.0):
         fit = jax.jit(partial(fit_by_significance, **fitted | {"final_rate_share": share}))

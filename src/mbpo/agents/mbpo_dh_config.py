@@ -68,7 +68,7 @@ class HomoscedasticConfig:
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.01
     """Share of hidden units dropped in training, less towards the output (times one minus the share of
     weight decay, which is 1/4 in the first layer and 1 in the last)."""
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 3e-3
     """AdamW, at the second epoch of a fit, the highest. Published: 1e-3."""
     final_rate_share: Annotated[float, Gt(0), Le(1)] = 0.03
     """The learning rate of a fit's first and last epoch as a share of that; it falls linearly from the second
@@ -92,9 +92,10 @@ class HomoscedasticConfig:
     """Epochs of one fit, at most; the published code has no bound."""
     first_fit_factor: PositiveInt = 5
     """How many times as long the first fit may take: it has that many times the data of a later one."""
-    improvement: Annotated[float, Gt(0), Le(0.5)] = 0.5
-    """An epoch becomes the best when a paired test says that it is better with a p below this; 0.5: when its
-    mean score is lower. Published: 0.1."""
+    improvement: Annotated[float, Gt(0), Le(1)] = 1.0
+    """What a fit leaves behind is the last epoch that a paired test over held-out rows found better than the
+    one kept before, with a p of at most this. 0.5: its mean score is lower; 1: the last epoch of all.
+    Published: 0.1."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "HomoscedasticConfig":

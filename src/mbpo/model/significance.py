@@ -152,7 +152,7 @@ def fit_by_significance(
     enough to learn from new data leaves a fitted model worse than it was. An epoch is `rows // batch_size`
     batches, within `min_epoch_batches` and `max_epoch_batches`. The fit ends after `patience` epochs in a
     row whose held-out scores were no lower, in the mean, than those of the best epoch, or after
-    `max_epochs`. The best epoch is the last one that was better with p < `improvement`, and its weights are
+    `max_epochs`. The best epoch is the last one that was better with p ≤ `improvement`, and its weights are
     what remains, of all members together.
 
     Args:
@@ -188,7 +188,7 @@ def fit_by_significance(
         p = chance_of_no_improvement(scores, search.best_scores, count)
         best, best_epoch = (search.best_params, search.best_scores), search.best_epoch
         best_params, best_scores = jax.tree.map(
-            lambda new, old: jnp.where(p < improvement, new, old), (params, scores), best
+            lambda new, old: jnp.where(p <= improvement, new, old), (params, scores), best
         )
         return _Search(
             params=params,
@@ -196,7 +196,7 @@ def fit_by_significance(
             best_params=best_params,
             best_scores=best_scores,
             epoch=search.epoch + 1,
-            best_epoch=jnp.where(p < improvement, search.epoch + 1, best_epoch),
+            best_epoch=jnp.where(p <= improvement, search.epoch + 1, best_epoch),
             epochs_since_better=jnp.where(p < 0.5, 0, search.epochs_since_better + 1),
             train_loss=train_loss,
         )
