@@ -36,7 +36,17 @@ from mbpo.model.epoch import normalized_rows
 from mbpo.training.algorithms import load
 from mbpo.types import Transition
 
-COLUMNS = ("variant", "seed", "rows", "cpu_seconds", "grad_steps", "best_epoch", "holdout_error", "next_error", "next_nll")
+COLUMNS = (
+    "variant",
+    "seed",
+    "rows",
+    "cpu_seconds",
+    "grad_steps",
+    "best_epoch",
+    "holdout_error",
+    "next_error",
+    "next_nll",
+)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from mbpo.data.split import DataSplit
 from mbpo.model.ensemble import make_ensemble, unfitted
 from mbpo.model.fit import FitState, fit_ensemble
 from mbpo.model.homoscedastic import make_homoscedastic
+from mbpo.model.homoscedastic_fit import fit_homoscedastic
 from mbpo.model.reward import with_reward
-from mbpo.model.significance import fit_by_significance
 from mbpo.model.termination import (
     TerminationModel,
     fit_termination,
@@ -67,7 +67,7 @@ def refit(
     key: Key[Array, ""],
     config: ModelConfig | HomoscedasticConfig,
 ) -> tuple[FitState, Metrics]:
-    """`fit_ensemble` with an agent's settings, or `fit_by_significance`."""
+    """`fit_ensemble` with an agent's settings, or `fit_homoscedastic`."""
     if isinstance(config, HomoscedasticConfig):
         return _refit_homoscedastic(state, real, split, key, config)
     return fit_ensemble(
@@ -91,7 +91,7 @@ def _refit_homoscedastic(
     state: FitState, real: Replay, split: DataSplit, key: Key[Array, ""], config: HomoscedasticConfig
 ) -> tuple[FitState, Metrics]:
     outputs = state.ensemble.targets.mean.shape[0]
-    return fit_by_significance(
+    return fit_homoscedastic(
         state,
         real,
         split,

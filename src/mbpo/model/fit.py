@@ -232,7 +232,7 @@ def fit_ensemble(
     ensemble = refresh_normalizers(state, replay)
     factor = jnp.where(state.num_fits > 0, 1, first_fit_factor)
     params = ensemble.params
-    assert isinstance(params, EnsembleParams), "for the other kind there is `significance`"
+    assert isinstance(params, EnsembleParams), "for the other kind there is `homoscedastic_fit`"
     entries = num_train_entries(split, replay.size)
     slots, count = select_holdout_slots(split, replay.size, max_holdout)
     epoch_batches = jnp.clip(-(-entries.max() // batch_size), min_epoch_batches, max_epoch_batches)

@@ -1,9 +1,10 @@
-"""Fitting the homoscedastic ensemble, until a test on held-out rows finds no more improvement.
+"""Fitting the homoscedastic ensemble: AdamW at a falling rate, each epoch judged on held-out rows.
 
-Double-horizon MBPO (Kubo et al. 2025, arXiv:2512.15439) as published: AdamW on large batches, epochs
-of a few batches, and after each the log-likelihood of every held-out row under the whole ensemble.
-Against the best epoch so far these are differences in pairs, and their mean over its standard error
-says how surely the epoch is better. Data, bootstrap, hold-out and normalisers are those of `fit`.
+Double-horizon MBPO (Kubo et al. 2025, arXiv:2512.15439) takes, after each epoch, the log-likelihood of
+every held-out row under the whole ensemble. Against the best epoch so far these are differences in
+pairs, and their mean over its standard error says how surely the epoch is better; a fit may keep the
+surely better ones only, as published, or its last one. Data, bootstrap, hold-out and normalisers are
+those of `fit`.
 """
 
 from typing import NamedTuple
@@ -108,6 +109,24 @@ def epoch_rate(epoch: Int[Array, ""], epochs: Int[Array, ""], rate: float, final
     return rate * jnp.where(epoch == 0, final_share, 1 - (1 - final_share) * passed)
 
 
+def _judged(search: _Search, scores: Float[Array, " holdout"], count: Int[Array, ""], improvement: float) -> _Search:
+    """The search after an epoch that has led to these held-out scores: whether it is the best so far."""
+    p = chance_of_no_improvement(scores, search.best_scores, count)
+    epoch = search.epoch + 1
+    best_params, best_scores, best_epoch = jax.tree.map(
+        lambda new, old: jnp.where(p <= improvement, new, old),
+        (search.params, scores, epoch),
+        (search.best_params, search.best_scores, search.best_epoch),
+    )
+    return search._replace(
+        best_params=best_params,
+        best_scores=best_scores,
+        best_epoch=best_epoch,
+        epoch=epoch,
+        epochs_since_better=jnp.where(p < 0.5, 0, search.epochs_since_better + 1),
+    )
+
+
 def make_optimizer(weight_decay: float, num_layers: int) -> optax.GradientTransformation:
     """AdamW at a learning rate of 1, with each layer's share of the weight decay, on weights and biases, and the
     noise's own."""
@@ -128,7 +147,7 @@ def make_optimizer(weight_decay: float, num_layers: int) -> optax.GradientTransf
     return optax.chain(optax.scale_by_adam(), optax.stateless(decay), optax.scale(-1.0))
 
 
-def fit_by_significance(
+def fit_homoscedastic(
     state: FitState,
     replay: Replay,
     split: DataSplit,
@@ -173,33 +192,18 @@ def fit_by_significance(
     data = MemberData(ensemble, replay, split, entries, batch_size)
 
     def lap(search: _Search) -> _Search:
-        epoch_key = jax.random.fold_in(key, search.epoch)
         params, optimizer_state, train_loss = train_epoch(
             data,
             homoscedastic_loss,
             optimizer,
             search.params,
             search.optimizer_state,
-            epoch_key,
+            jax.random.fold_in(key, search.epoch),
             batches=epoch_batches,
             rate=epoch_rate(search.epoch, factor * max_epochs, learning_rate, final_rate_share),
         )
-        scores = holdout_scores(ensemble, params, replay, slots, count)
-        p = chance_of_no_improvement(scores, search.best_scores, count)
-        best, best_epoch = (search.best_params, search.best_scores), search.best_epoch
-        best_params, best_scores = jax.tree.map(
-            lambda new, old: jnp.where(p <= improvement, new, old), (params, scores), best
-        )
-        return _Search(
-            params=params,
-            optimizer_state=optimizer_state,
-            best_params=best_params,
-            best_scores=best_scores,
-            epoch=search.epoch + 1,
-            best_epoch=jnp.where(p <= improvement, search.epoch + 1, best_epoch),
-            epochs_since_better=jnp.where(p < 0.5, 0, search.epochs_since_better + 1),
-            train_loss=train_loss,
-        )
+        search = search._replace(params=params, optimizer_state=optimizer_state, train_loss=train_loss)
+        return _judged(search, holdout_scores(ensemble, params, replay, slots, count), count, improvement)
 
     zero = jnp.zeros((), jnp.int32)
     warm = holdout_scores(ensemble, params, replay, slots, count)

@@ -14,10 +14,10 @@ from mbpo.data.split import make_split
 from mbpo.model.ensemble import predict_normalized, split_prediction, unfitted
 from mbpo.model.fit import FitState
 from mbpo.model.homoscedastic import HomoscedasticParams, make_homoscedastic
-from mbpo.model.significance import (
+from mbpo.model.homoscedastic_fit import (
     chance_of_no_improvement,
     epoch_rate,
-    fit_by_significance,
+    fit_homoscedastic,
     homoscedastic_loss,
     make_optimizer,
     row_scores,
@@ -39,7 +39,7 @@ SETTINGS = {
     "improvement": 0.1,
     "max_holdout": 150,
 }
-FIT = jax.jit(partial(fit_by_significance, **SETTINGS))
+FIT = jax.jit(partial(fit_homoscedastic, **SETTINGS))
 
 
 def fresh(seed: int = 0) -> FitState:
@@ -137,7 +137,7 @@ def test_a_fit_follows_the_rate_of_its_epochs():
     ended = []
     for epochs, share in ((3, 1e-7), (2, 1e-7), (3, 1.0)):
         changed = {"max_epochs": epochs, "final_rate_share": share, "first_fit_factor": 1, "learning_rate": 1e-2}
-        state, metrics = jax.jit(partial(fit_by_significance, **SETTINGS | changed))(fresh(), replay, SPLIT, key)
+        state, metrics = jax.jit(partial(fit_homoscedastic, **SETTINGS | changed))(fresh(), replay, SPLIT, key)
         assert int(metrics["model_best_epoch"]) >= 2
         ended.append(np.asarray(state.ensemble.params.network.weights[0]))
     np.testing.assert_allclose(ended[0], ended[1], atol=1e-5)
@@ -153,7 +153,7 @@ def test_a_refit_does_not_undo_a_fitted_model():
     fitted = SETTINGS | {"max_epochs": 1, "learning_rate": 3e-2, "improvement": 1.0}
     worse = {}
     for share in (0.03, 1.0):
-        fit = jax.jit(partial(fit_by_significance, **fitted | {"final_rate_share": share}))
+        fit = jax.jit(partial(fit_homoscedastic, **fitted | {"final_rate_share": share}))
         metrics = fit(state, replay, SPLIT, jax.random.key(9))[1]
         worse[share] = float(metrics["model_holdout_error"] / metrics["model_holdout_error_before"])
     assert worse[0.03] < 1.1 < worse[1.0]
