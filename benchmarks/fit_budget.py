@@ -58,7 +58,14 @@ class Variant:
 
 
 EQUAL_STEPS = {"min_epoch_batches": 50, "max_epoch_batches": 50, "first_fit_factor": 1}
-PUBLISHED = {"batch_size": 2048, "learning_rate": 1e-3, "min_epoch_batches": 1, "max_epoch_batches": 5}
+PUBLISHED = {
+    "batch_size": 2048,
+    "learning_rate": 1e-3,
+    "final_rate_share": 1.0,
+    "improvement": 0.1,
+    "min_epoch_batches": 1,
+    "max_epoch_batches": 5,
+}
 
 
 def dh(batch_size: int, learning_rate: float, epochs: int) -> Variant:
