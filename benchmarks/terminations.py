@@ -28,16 +28,16 @@ from typing import Any
 import gymnasium
 import jax.numpy as jnp
 import numpy as np
-from edges import EDGES, Transition, bisected, scattered, step
+from edges import EDGES, OWN, Transition, bisected, scattered, step
 
 from mbpo.envs.tasks import termination_fn_for
 from mbpo.training.algorithms import SAC
 from mbpo.training.presets import preset
 from mbpo.training.run_folder import commit, versions
+from mbpo.viz.published import task_name
 
 CLIP = 10.0
 LIMIT = 1000
-TRUNCATED = "mbpo/HumanoidTruncatedObs-v4"
 POLICY = {"random_steps": 1000, "sac": {"hidden_sizes": [64, 64], "learning_rate": 1e-3, "tau": 0.01}}
 """Small and quick: the states of a half-trained policy are wanted, not its return."""
 SHARES = {"random": 0.25, "trained": 0.35, "scattered": 0.2, "bisected": 0.2}
@@ -123,7 +123,7 @@ def main() -> int:
 
 
 def ids(task: str) -> list[str]:
-    return [f"{task}-v4", f"{task}-v5", *([TRUNCATED] if task == "Humanoid" else [])]
+    return [f"{task}-v4", f"{task}-v5", *(own for own in OWN if task_name(own) == task)]
 
 
 def against(env_id: str, agent: SAC, transitions: int) -> list[dict[str, Any]]:

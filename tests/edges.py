@@ -12,9 +12,13 @@ import gymnasium
 import numpy as np
 
 from mbpo.envs.spec import flatten_obs
+from mbpo.viz.published import task_name
 
 BISECTIONS = 48
 """Halvings: from a tenth to below the resolution of float64 around 1."""
+OWN = ("mbpo/HumanoidTruncatedObs-v4", "mbpo/HopperUnclippedObs-v4", "mbpo/Walker2dUnclippedObs-v4")
+"""MuJoCo tasks with other observations than Gymnasium's."""
+UNCLIPPED = OWN[1:]
 HOPPER_SPEED = 100.0
 FASTEST = {"Hopper": 2.0}
 """Powers of ten of the scattered speeds; 1 for the others, which MuJoCo can no longer simulate much faster."""
@@ -44,7 +48,7 @@ MARGINS: dict[str, Margins] = {
     "InvertedPendulum": lambda q, v: ([0.2 - abs(q[1])], []),
     "Hopper": lambda q, v: (
         [q[1] - 0.7, 0.2 - abs(q[2]), *(100 - abs(q[2:]))],
-        [HOPPER_SPEED - abs(v).max()],  # Observed velocities are clipped to ±10.
+        [HOPPER_SPEED - abs(v).max()],  # Gymnasium clips observed velocities to ±10.
     ),
     "Walker2d": lambda q, v: ([q[1] - 0.8, 2 - q[1], 1 - abs(q[2])], []),
     "Ant": lambda q, v: ([q[2] - 0.2, 1 - q[2]], []),
@@ -71,7 +75,7 @@ class Transition(NamedTuple):
 def task_of(env: gymnasium.Env[Any, Any]) -> str:
     """`Hopper` for Hopper-v4, `Humanoid` for mbpo/HumanoidTruncatedObs-v4."""
     assert env.spec is not None
-    return env.spec.id.rpartition("/")[2].rpartition("-")[0].removesuffix("TruncatedObs")
+    return task_name(env.spec.id)
 
 
 def step(env: gymnasium.Env[Any, Any], obs: np.ndarray, action: np.ndarray) -> Transition:
@@ -80,6 +84,8 @@ def step(env: gymnasium.Env[Any, Any], obs: np.ndarray, action: np.ndarray) -> T
     next_obs, _, terminated, _, _ = core.step(action)
     qpos, qvel = core.data.qpos.copy(), core.data.qvel.copy()
     seen, hidden = MARGINS[task_of(env)](qpos, qvel)
+    if core.spec.id in UNCLIPPED:
+        seen, hidden = [*seen, *hidden], []
     return Transition(
         flatten_obs(obs),
         np.asarray(action, np.float32),

@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from edges import OWN
 from gymnasium import spaces, wrappers
 
 from mbpo.envs import endings
 from mbpo.envs.spec import flatten_obs
 from mbpo.envs.tasks import TASKS, resolve_termination, termination_fn_for
 from mbpo.errors import ConfigError, UnsupportedEnvironment
+from mbpo.viz.published import task_name
 
 INF = math.inf
 
@@ -47,7 +49,7 @@ SCATTER = {
     "Ant": partial(scatter_qpos, low=[-5, -5, 0.0], high=[5, 5, 1.3]),
     "Humanoid": partial(scatter_qpos, low=[-5, -5, 0.7], high=[5, 5, 2.3]),
 }
-SCATTER["mbpo/HumanoidTruncatedObs"] = SCATTER["Humanoid"]
+SCATTER |= {own.rpartition("-")[0]: SCATTER[task_name(own)] for own in OWN}
 """For the tasks that can end: puts the environment near to and on both sides of its boundary."""
 
 NEVER_ENDING = ("Pendulum", "HalfCheetah", "Swimmer", "Reacher", "Pusher")

@@ -67,23 +67,6 @@ def test_observations_of_the_paper_with_a_known_end(name, version):
     env.close()
 
 
-def test_the_truncated_humanoid_is_humanoid_in_all_else():
-    pytest.importorskip("mujoco")
-    short, full = gymnasium.make("mbpo/HumanoidTruncatedObs-v4"), gymnasium.make("Humanoid-v4")
-    assert short.spec.max_episode_steps == full.spec.max_episode_steps
-    seen, whole = short.reset(seed=1)[0], full.reset(seed=1)[0]
-    full.action_space.seed(0)
-    for _ in range(30):
-        assert seen.tolist() == whole[:45].tolist()
-        assert seen in short.observation_space
-        action = full.action_space.sample()
-        seen, *rest = short.step(action)
-        whole, *same = full.step(action)
-        assert rest[:3] == same[:3]
-        if rest[1]:
-            break
-
-
 def test_all_algorithms_learn_the_same_task():
     kwargs = preset("Ant-v5").env_kwargs
     assert kwargs == {"include_cfrc_ext_in_observation": False}

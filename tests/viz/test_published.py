@@ -40,6 +40,7 @@ def test_methods_are_found_or_named():
         ("Hopper-v4", "Hopper"),
         ("mod:Ant-v5", "Ant"),
         ("mbpo/HumanoidTruncatedObs-v4", "Humanoid"),
+        ("mbpo/HopperUnclippedObs-v4", "Hopper"),
         ("A-v2-x",) * 2,
     ],
 )

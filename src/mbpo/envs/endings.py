@@ -38,7 +38,8 @@ def hopper_ends(obs: Obs, action: Action, next_obs: Obs) -> Terminated:
     """Hopper-v4, -v5: unhealthy, where healthy is z > 0.7, |angle| < 0.2 rad, |state[2:]| < 100.
 
     `state[2:]` is all but x and z, hence `next_obs[1:]`. Velocities are clipped to ±10 in the
-    observation, so the rare end by a speed beyond 100 cannot be seen. NaN is unhealthy.
+    observation (but for `mbpo/HopperUnclippedObs-v4`), so the rare end by a speed beyond 100 cannot
+    be seen. NaN is unhealthy.
     """
     height, angle, rest = next_obs[..., 0], next_obs[..., 1], next_obs[..., 1:]
     healthy = (height > 0.7) & (jnp.abs(angle) < 0.2) & (jnp.abs(rest) < 100.0).all(axis=-1)

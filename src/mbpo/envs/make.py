@@ -26,8 +26,9 @@ from mbpo.errors import FOREIGN, UnsupportedEnvironment, did_you_mean, in_short
 AnyEnv: TypeAlias = gymnasium.Env[Any, Any]
 
 register_mazes()
-if (TRUNCATED := "mbpo/HumanoidTruncatedObs-v4") not in registration.registry:
-    gymnasium.register(TRUNCATED, "mbpo.envs.mujoco_truncated:HumanoidTruncatedObs", max_episode_steps=1000)
+for task in ("HumanoidTruncatedObs", "HopperUnclippedObs", "Walker2dUnclippedObs"):
+    if f"mbpo/{task}-v4" not in registration.registry:
+        gymnasium.register(f"mbpo/{task}-v4", f"mbpo.envs.mujoco_observations:{task}", max_episode_steps=1000)
 
 MUJOCO_MODULES = ("mujoco", "imageio", "glfw", "packaging")
 """What Gymnasium's MuJoCo tasks import; all of them come with our `mujoco` extra."""

@@ -92,9 +92,9 @@ def chosen(curves: Iterable[PublishedCurve], env_id: str, methods: Iterable[str]
 
 
 def task_name(env_id: str) -> str:
-    """The name under which a task's published curves are found: `Hopper` for `Hopper-v4`."""
+    """The name under which a task's published curves are found: `Hopper` for `mbpo/HopperUnclippedObs-v4`."""
     base = re.sub(r"-v\d+$", "", env_id.rpartition(":")[2].rpartition("/")[2])
-    return base.removesuffix("TruncatedObs")
+    return base.removesuffix("TruncatedObs").removesuffix("UnclippedObs")
 
 
 def _curve(method: str, env: str, rows: list[dict[str, str]]) -> PublishedCurve:
