@@ -20,12 +20,14 @@ os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_paralleli
 import argparse
 import csv
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from mbpo.agents.config import ModelConfig
 from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
@@ -34,7 +36,7 @@ from mbpo.data.split import make_split
 from mbpo.model.ensemble import predict_normalized
 from mbpo.model.epoch import normalized_rows
 from mbpo.training.algorithms import load
-from mbpo.types import Transition
+from mbpo.types import Metrics, Transition
 
 COLUMNS = (
     "variant",
@@ -105,6 +107,58 @@ def next_scores(state: Any, rows: Transition) -> tuple[float, float]:
     return float(error), float(nll)
 
 
+class Refit(NamedTuple):
+    """One fit of a chain, and what it will be judged on."""
+
+    rows: int
+    cpu_seconds: float
+    """Without compiling."""
+    state: Any
+    metrics: Metrics
+    coming: Transition
+    """The transitions up to the next fit."""
+
+
+def refits(
+    run: Path,
+    variant: Variant,
+    sizes: range,
+    *,
+    seed: int = 0,
+    warm: bool = False,
+    seen: Callable[[Array], Array] = lambda obs: obs,
+) -> Iterator[Refit]:
+    """Fit to the first of a run's transitions, then again as more arrive.
+
+    Args:
+        sizes: Rows of each fit.
+        warm: Begin with the run's own model, and its hold-out.
+        seen: What the model is shown of `[row, obs]`.
+    """
+    config = variant.kind(**variant.changes)
+    source = load(run)
+    agent, learned = source.learned
+    real, end = learned.real, sizes[-1] + sizes.step
+    assert int(real.size) >= end, "the run holds fewer transitions than that"
+    data = jax.tree.map(lambda leaf: leaf[:end], real.data)
+    data = data._replace(obs=seen(data.obs), next_obs=seen(data.next_obs))
+    split_key, init_key, fit_key = jax.random.split(jax.random.key(seed), 3)
+    split, state = agent.split, learned.model
+    if not warm:
+        split = make_split(split_key, end, config.ensemble_size, config.holdout_ratio)
+        state = init_model(source.spec, config, init_key)
+    replay = replace(real, data=data)
+    fit = jax.jit(lambda state, replay, key: refit(state, replay, split, key, config))
+    compiled = fit.lower(state, replay, fit_key).compile()
+    for size in sizes:
+        replay = replace(replay, size=jnp.asarray(size, jnp.int32), position=jnp.asarray(size, jnp.int32))
+        begun = time.process_time()
+        state, metrics = jax.block_until_ready(compiled(state, replay, jax.random.fold_in(fit_key, size)))
+        seconds = time.process_time() - begun
+        coming = slice(size, size + sizes.step)
+        yield Refit(size, seconds, state, metrics, Transition(*(leaf[coming] for leaf in data)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -116,38 +170,19 @@ def main() -> None:
     parser.add_argument("--warm", action="store_true", help="begin with the model that the run ended with")
     parser.add_argument("--out", type=Path, required=True)
     known = parser.parse_args()
-    variant = VARIANTS[known.variant]
-    config = variant.kind(**variant.changes)
-    source = load(known.run)
-    agent, learned = source.learned
-    real = learned.real
-    data = jax.tree.map(lambda leaf: leaf[: known.last + known.every], real.data)
-    assert int(real.size) >= known.last + known.every, "the run holds fewer transitions than that"
-    split_key, init_key, fit_key = jax.random.split(jax.random.key(known.seed), 3)
-    split, state = agent.split, learned.model
-    if not known.warm:
-        split = make_split(split_key, len(data.reward), config.ensemble_size, config.holdout_ratio)
-        state = init_model(source.spec, config, init_key)
-    replay = replace(real, data=data)
-
-    fit = jax.jit(lambda state, replay, key: refit(state, replay, split, key, config))
-    compiled = fit.lower(state, replay, fit_key).compile()
     known.out.parent.mkdir(parents=True, exist_ok=True)
+    sizes = range(known.first, known.last + 1, known.every)
     with known.out.open("w", newline="") as file:
         lines = csv.DictWriter(file, COLUMNS)
         lines.writeheader()
-        for size in range(known.first, known.last + 1, known.every):
-            replay = replace(replay, size=jnp.asarray(size, jnp.int32), position=jnp.asarray(size, jnp.int32))
-            begun = time.process_time()
-            state, metrics = jax.block_until_ready(compiled(state, replay, jax.random.fold_in(fit_key, size)))
-            seconds = time.process_time() - begun
-            coming = slice(size, size + known.every)
-            error, nll = next_scores(state, Transition(*(leaf[coming] for leaf in data)))
+        for found in refits(known.run, VARIANTS[known.variant], sizes, seed=known.seed, warm=known.warm):
+            error, nll = next_scores(found.state, found.coming)
+            metrics = found.metrics
             line = {
                 "variant": known.variant,
                 "seed": known.seed,
-                "rows": size,
-                "cpu_seconds": round(seconds, 2),
+                "rows": found.rows,
+                "cpu_seconds": round(found.cpu_seconds, 2),
                 "grad_steps": int(metrics["model_grad_steps"]),
                 "best_epoch": int(metrics["model_best_epoch"]) if "model_best_epoch" in metrics else "",
                 "holdout_error": round(float(metrics["model_holdout_error"]), 5),
