@@ -9,6 +9,7 @@ from mbpo.viz.published import chosen, read_published
 
 DOUBLE_HORIZON = {
     "Hopper-v4": "hopper_v4_mbpo_dh",
+    "mbpo/HopperUnclippedObs-v4": "hopper_unclipped_mbpo_dh",
     "HalfCheetah-v4": "half_cheetah_v4_mbpo_dh",
     "Walker2d-v4": "walker2d_v4_mbpo_dh",
 }
@@ -84,22 +85,36 @@ def double_horizon() -> str:
         points = zip(curve.steps, curve.mean, curve.std, strict=True)
         theirs = {step: f"{mean:.0f} ± {std:.0f}" for step, mean, std in points}
         runs = [read_records(path) for path in sorted((RESULTS / folder).glob("seed-*"))]
-        found = rows(RESULTS / folder / "summary.csv")
-        for row in found:
-            if row["env_step"] % 5000 and row is not found[-1]:
+        for row in rows(RESULTS / folder / "summary.csv"):
+            if row["env_step"] % 5000 or row["env_step"] == 5000:  # Until then actions are random.
                 continue
             minutes = sorted(
                 next(record["wall_time"] for record in run if record["env_step"] >= row["env_step"]) / 60
                 for run in runs
             )
-            cells = (
-                *(f"{row[name]:.0f}" for name in ("env_step", "seeds")),
-                f"{row['mean']:.0f} ± {row['std']:.0f}",
-                *(f"{row[name]:.0f}" for name in ("worst", "best")),
-                theirs.get(row["env_step"], "-"),
-                f"{minutes[0]:.0f}–{minutes[-1]:.0f}",
+            step, seeds, mean, std, worst, best = (
+                f"{row[name]:.0f}" for name in ("env_step", "seeds", "mean", "std", "worst", "best")
             )
-            lines.append(f"| {' | '.join([task, *cells])} |")
+            spread = [f"{mean} ± {std}", worst, best, f"{minutes[0]:.0f}–{minutes[-1]:.0f}"]
+            if seeds == "1":
+                spread = [mean, "-", "-", f"{minutes[0]:.0f}"]
+            *returns, took = spread
+            cells = [task, step, seeds, *returns, theirs.get(row["env_step"], "-"), took]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def clipped_velocities() -> str:
+    """A model's error where it sees velocities, and where it sees them clipped."""
+    lines = [
+        "| rows | faster than 10, of the next rows | error on these | with clipped velocities | error on all | "
+        "with clipped velocities |",
+        "|---" * 6 + "|",
+    ]
+    for row in rows(RESULTS / "clipped_velocities" / "hopper.csv"):
+        names = ("fast_error", "fast_error_clipped", "error", "error_clipped")
+        errors = " | ".join(f"{row[name]:.3f}" for name in names)
+        lines.append(f"| {row['rows']:,.0f} | {100 * row['fast_share']:.0f} % | {errors} |")
     return "\n".join(lines)
 
 
@@ -164,6 +179,7 @@ TABLES = {
     "terminations": terminations,
     "hidden_ends": hidden_ends,
     "learned_ends": learned_ends,
+    "clipped_velocities": clipped_velocities,
     "fit_budget": fit_budget,
     "warm_refits": warm_refits,
     "mbpo_fit_budget": mbpo_fit_budget,
