@@ -1,6 +1,6 @@
 """What clipped velocities cost a model: the same transitions fitted as they are, and with velocities clipped to ±10.
 
-    python benchmarks/clipped_velocities.py RUN --velocities 6 --out benchmarks/results/clipped_velocities.csv
+    python benchmarks/clipped_velocities.py RUN --velocities 6 --out benchmarks/results/clipped_velocities/hopper.csv
 
 RUN is a run of double horizon on mbpo/HopperUnclippedObs-v4 (6 velocities) or mbpo/Walker2dUnclippedObs-v4 (9). Its
 transitions are fitted and judged on the next ones as in `fit_budget.py`. Errors are of the outputs that are the same
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from fit_budget import VARIANTS, refits
+from fit_budget import VARIANTS, Refit, refits
 from jax import Array
 
 from mbpo.model.ensemble import predict_normalized
@@ -23,7 +23,7 @@ from mbpo.model.epoch import normalized_rows
 CLIP = 10.0
 
 
-def errors(found, velocities: int) -> np.ndarray:
+def errors(found: Refit, velocities: int) -> np.ndarray:
     """`[row, position or reward]`: of the members' mean, in units of the targets' spread."""
     ensemble = found.state.ensemble
     x, y = normalized_rows(ensemble, found.coming)
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--velocities", type=int, required=True, help="how many entries of the observation, at its end")
     parser.add_argument("--first", type=int, default=10_000, help="rows of the first fit")
-    parser.add_argument("--every", type=int, default=2000, help="rows between fits")
+    parser.add_argument("--every", type=int, default=5000, help="rows between fits")
     parser.add_argument("--last", type=int, default=30_000, help="rows of the last fit")
     parser.add_argument("--out", type=Path, required=True)
     known = parser.parse_args()
@@ -48,6 +48,7 @@ def main() -> None:
         return obs.at[:, -known.velocities :].set(jnp.clip(obs[:, -known.velocities :], -CLIP, CLIP))
 
     chains = (refits(known.run, VARIANTS["dh"], sizes), refits(known.run, VARIANTS["dh"], sizes, seen=clipped))
+    known.out.parent.mkdir(parents=True, exist_ok=True)
     with known.out.open("w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(["rows", "fast_share", "error", "error_clipped", "fast_error", "fast_error_clipped"])
@@ -55,9 +56,9 @@ def main() -> None:
             speeds = np.abs([found.coming.obs, found.coming.next_obs])[..., -known.velocities :]
             fast = (speeds > CLIP).any(axis=(0, 2))
             line = [found.rows, round(float(fast.mean()), 4)]
+            off = [errors(chain, known.velocities) for chain in (found, hidden)]
             for rows in (np.ones_like(fast), fast):
-                for chain in (found, hidden):
-                    line.append(round(float(np.sqrt(np.mean(errors(chain, known.velocities)[rows] ** 2))), 5))
+                line += [round(float(np.sqrt(np.mean(these[rows] ** 2))), 5) for these in off]
             lines.writerow(line)
             file.flush()
             print(line, flush=True)

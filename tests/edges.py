@@ -12,13 +12,14 @@ import gymnasium
 import numpy as np
 
 from mbpo.envs.spec import flatten_obs
+from mbpo.envs.tasks import TASKS
 from mbpo.viz.published import task_name
 
 BISECTIONS = 48
 """Halvings: from a tenth to below the resolution of float64 around 1."""
-OWN = ("mbpo/HumanoidTruncatedObs-v4", "mbpo/HopperUnclippedObs-v4", "mbpo/Walker2dUnclippedObs-v4")
+OWN = [env_id for env_id in TASKS if env_id.startswith("mbpo/")]
 """MuJoCo tasks with other observations than Gymnasium's."""
-UNCLIPPED = OWN[1:]
+UNCLIPPED = [env_id for env_id in OWN if "Unclipped" in env_id]
 HOPPER_SPEED = 100.0
 FASTEST = {"Hopper": 2.0}
 """Powers of ten of the scattered speeds; 1 for the others, which MuJoCo can no longer simulate much faster."""

@@ -11,7 +11,7 @@ from edges import EDGES, OWN, UNCLIPPED, Transition, bisected, scattered
 from mbpo.envs.tasks import termination_fn_for
 from mbpo.training.presets import preset
 
-IDS = [f"{task}-{version}" for task in EDGES for version in ("v4", "v5")] + list(OWN)
+IDS = [f"{task}-{version}" for task in EDGES for version in ("v4", "v5")] + OWN
 ROUNDING = 2.0**-23
 """A float32 is within this share of what it stands for, rule's constant and observation together."""
 
