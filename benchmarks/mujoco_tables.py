@@ -180,5 +180,6 @@ TABLES = {
     "fit_budget": fit_budget,
     "warm_refits": warm_refits,
     "mbpo_fit_budget": mbpo_fit_budget,
+    "hopper": lambda: learning_curve("hopper_v4_mbpo_dh", (10_000, 15_000, 20_000, 25_000, 30_000, 35_000)),
     "inverted_pendulum_v4": lambda: learning_curve("inverted_pendulum_v4", (500, 750, 1000, 1250, 1500)),
 }
