@@ -1,5 +1,7 @@
 """Double-horizon MBPO as an agent: its rhythm, where short rollouts start, and that it learns."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,11 +40,14 @@ def agent():
     return MBPODHAgent(PointMass.spec, CONFIG, PointMass.terminated, jax.random.key(0))
 
 
-@pytest.fixture(scope="module")
-def driven(agent):
-    """The training loop in short: the last state, all metrics, and how often each part was called."""
+PARTS = ("_fit", "_long_rollouts", "_critic_updates", "_updates")
+
+
+def drive(agent):
+    """The training loop in short: the last state, all metrics, when each part was called, how often compiled."""
     seed, calls = 0, []
-    for name in ("_fit", "_long_rollouts", "_critic_updates", "_updates"):
+    compiled = {name: -getattr(MBPODHAgent, name)._cache_size() for name in PARTS}
+    for name in PARTS:
 
         def counted(*inputs, name=name, part=getattr(agent, name)):
             calls.append((env_step, name))
@@ -61,9 +66,15 @@ def driven(agent):
         x, age = float(transition.next_obs[0]), age + 1
         if transition.terminated or age == PointMass.steps:
             x, age = rng.uniform(-2, 2), 0
-    for name in ("_fit", "_long_rollouts", "_critic_updates", "_updates"):
+    for name in PARTS:
         delattr(agent, name)
-    return state, log, calls
+        compiled[name] += getattr(MBPODHAgent, name)._cache_size()
+    return state, log, calls, compiled
+
+
+@pytest.fixture(scope="module")
+def driven(agent):
+    return drive(agent)
 
 
 def test_it_learns_the_point_mass(agent, driven):
@@ -76,7 +87,7 @@ def test_it_learns_the_point_mass(agent, driven):
 
 
 def test_its_rhythm(driven):
-    _, log, calls = driven
+    _, log, calls, _ = driven
     steps = {name: [step for step, called in calls if called == name] for _, name in calls}
     assert steps["_fit"] == steps["_critic_updates"] == [60, 90, 120]
     # Every second environment step brings 20 updates; before that, the 200 that the random steps are owed.
@@ -88,9 +99,18 @@ def test_its_rhythm(driven):
     )
 
 
+def test_the_policy_can_rest_between_refits():
+    config = replace(CONFIG, updates_at_refit=True, first_updates=50, utd_ratio=1)
+    agent = MBPODHAgent(PointMass.spec, config, PointMass.terminated, jax.random.key(0))
+    state, log, calls, _ = drive(agent)
+    # Rounds of 20 updates: the 50 that the random steps are owed, then 30 for the 30 steps since.
+    assert [step for step, name in calls if name == "_updates"] == [60] * 3 + [90] * 2 + [120] * 2
+    assert [step for step, metrics in enumerate(log) if "critic_loss" in metrics] == [60, 90, 120]
+    assert int(state.real.size) == STEPS
+
+
 def test_nothing_recompiles(driven):
-    for part in (MBPODHAgent._fit, MBPODHAgent._long_rollouts, MBPODHAgent._critic_updates, MBPODHAgent._updates):
-        assert part._cache_size() == 1
+    assert driven[3] == dict.fromkeys(PARTS, 1)
 
 
 def test_short_rollouts_start_where_long_ones_went(agent, driven):

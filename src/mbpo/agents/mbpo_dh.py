@@ -9,6 +9,7 @@
            with π and p_θ, without gradients; keep their states                     improve
     7      from such states, short rollouts with gradients through p_θ:
            one update of π and the critics                                          improve
+    (with `updates_at_refit` 6 and 7 follow line 4, so many times as steps were taken since the last refit)
 
 Two horizons for two ends: the long rollouts bring states that π itself visits, the short ones bring
 a gradient whose variance stays small. Model, buffers and rollouts are MBPO's; the learner is
@@ -115,7 +116,7 @@ class MBPODHAgent(Agent[MBPODHState]):
         )
 
     def learn_model(self, state: MBPODHState, env_step: int, key: Key[Array, ""]) -> tuple[MBPODHState, Metrics]:
-        """Lines 2–4; after the first fit also the updates that the random steps are owed."""
+        """Lines 2–4, and the updates that are owed: for the random steps, or for all since the last refit."""
         config = self.config
         since_start = env_step - config.random_steps
         if since_start < 0 or since_start % config.model_train_freq != 0:
@@ -126,12 +127,14 @@ class MBPODHAgent(Agent[MBPODHState]):
         world = World(state.model.ensemble, state.termination)
         learner = self._critic_updates(state.learner, world, *starts(state), critic_key)
         state = replace(state, learner=learner)
-        for done in range(0, config.first_updates if since_start == 0 else 0, config.rollout_freq):
+        each = config.model_train_freq * config.utd_ratio if config.updates_at_refit else 0
+        owed = config.first_updates if since_start == 0 else each
+        learned: Metrics = {}
+        for done in range(0, owed, config.rollout_freq):
             rollout_key, round_key = jax.random.split(jax.random.fold_in(update_key, done))
             state, found = self._imagine(state, rollout_key)
-            count = min(config.rollout_freq, config.first_updates - done)
-            state, _ = self._update(state, count, round_key)
-        return state, {**metrics, **found}
+            state, learned = self._update(state, min(config.rollout_freq, owed - done), round_key)
+        return state, {**metrics, **found, **learned}
 
     def act(
         self, state: MBPODHState, obs: np.ndarray, env_step: int, key: Key[Array, ""]
@@ -146,7 +149,7 @@ class MBPODHAgent(Agent[MBPODHState]):
     ) -> tuple[MBPODHState, Metrics]:
         """Lines 5–7: store the real transition; every `rollout_freq` updates, long rollouts and these updates."""
         state = replace(state, real=self._store(state.real, transition))
-        if env_step < self.config.random_steps:
+        if env_step < self.config.random_steps or self.config.updates_at_refit:
             return state, {}
         # All updates between two long rollouts at once: one by one, each would be a call of its own, whose
         # buffers cost about half as much again as the update itself.

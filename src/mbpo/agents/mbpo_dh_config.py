@@ -125,6 +125,9 @@ class MBPODHConfig:
     """Updates right after the first fit, to catch up with the random steps."""
     utd_ratio: PositiveInt = 1
     """Updates per environment step."""
+    updates_at_refit: bool = False
+    """Whether the policy rests between refits and all updates follow the next one, as published; else
+    they are made while the data come in."""
     rollout_freq: PositiveInt = 20
     """Updates between long rollouts, which bring new start states."""
     rollout_batch_size: PositiveInt = 256
