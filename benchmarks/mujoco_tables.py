@@ -115,6 +115,32 @@ def clipped_velocities() -> str:
     return "\n".join(lines)
 
 
+def outrun_model() -> str:
+    """How well refits of a HalfCheetah run foretell what comes next, while it learns and when it has ceased to."""
+    lines = ["| rows | held-out error | error on the next 1000 |", "|---" * 3 + "|"]
+    for path in sorted((RESULTS / "fit_budget").glob("half-cheetah-*.csv")):
+        with path.open() as file:
+            for fit in csv.DictReader(file):
+                errors = " | ".join(f"{float(fit[name]):.2f}" for name in ("holdout_error", "next_error"))
+                lines.append(f"| {int(fit['rows']):,} | {errors} |")
+    return "\n".join(lines)
+
+
+def within_evaluations() -> str:
+    """Each seed's evaluations on HalfCheetah: their spread over episodes, and what its critics say."""
+    folders = sorted((RESULTS / DOUBLE_HORIZON["HalfCheetah-v4"]).glob("seed-*"))
+    runs = [{record["env_step"]: record for record in read_records(folder)} for folder in folders]
+    seeds = range(len(folders))
+    heads = [*(f"return, seed {seed}" for seed in seeds), *(f"mean Q, seed {seed}" for seed in seeds)]
+    lines = [f"| real steps | {' | '.join(heads)} |", "|---" * (2 * len(folders) + 1) + "|"]
+    for step in range(10_000, 50_001, 5000):
+        records = [run[step] for run in runs]
+        returns = [f"{record['eval_return_mean']:.0f} ± {record['eval_return_std']:.0f}" for record in records]
+        values = [f"{record['q_mean']:.0f}" for record in records]
+        lines.append(f"| {step} | {' | '.join([*returns, *values])} |")
+    return "\n".join(lines)
+
+
 def fit_budget() -> str:
     """What a fit's arithmetic buys: one line for each way to fit, at three sizes of the data."""
     lines = [
@@ -177,6 +203,8 @@ TABLES = {
     "hidden_ends": hidden_ends,
     "learned_ends": learned_ends,
     "clipped_velocities": clipped_velocities,
+    "outrun_model": outrun_model,
+    "within_evaluations": within_evaluations,
     "fit_budget": fit_budget,
     "warm_refits": warm_refits,
     "mbpo_fit_budget": mbpo_fit_budget,
