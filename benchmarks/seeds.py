@@ -8,6 +8,9 @@ its checkpoint stands; a seed that is finished is not run again; a seed that fai
 and the others go on. Besides each seed's settings and records, a table (`summary.csv`), the
 figure (`curves.png`) and the command with the machine it ran on (`run.json`) are written.
 Options this script does not know are handed to `mbpo train`.
+
+With `--first 3` the seeds begin at 3. Seeds that the results already hold stay in the table and
+the figure, and their commands in `run.json`, if their settings are the same in all else.
 """
 
 import argparse
@@ -17,11 +20,14 @@ import os
 import shutil
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mbpo.training.comparison import train_command
+from mbpo.training.config import RunConfig
 from mbpo.training.logbook import read_records
-from mbpo.training.run_folder import commit, versions
+from mbpo.training.run_folder import commit, read_description, versions
 from mbpo.training.runner import Event, Job, LocalRunner
 from mbpo.training.signals import Interrupted
 from mbpo.viz.curves import plot_curves
@@ -55,15 +61,43 @@ def summarise(folders: dict[int, Path], out: Path) -> list[dict[str, float]]:
     return rows
 
 
+def settings(folder: Path) -> RunConfig:
+    """A run's settings but for its seed; those that its version did not know have their defaults."""
+    return replace(read_description(folder).config, seed=0)
+
+
+def write_results(finished: dict[int, Path], out: Path, about: dict[str, Any]) -> list[dict[str, float]]:
+    """Copy what is to be kept of each run, then sum up all seeds that lie there."""
+    out.mkdir(parents=True, exist_ok=True)
+    described = out / "run.json"
+    earlier = []
+    if described.exists():
+        before = json.loads(described.read_text())
+        earlier = [before, *before.pop("earlier", [])]
+    for seed, folder in finished.items():
+        kept = out / f"seed-{seed:02d}"
+        kept.mkdir(exist_ok=True)
+        for name in ("config.json", "metrics.jsonl"):
+            shutil.copy(folder / name, kept / name)
+    # Descriptions older than this key have none: all their seeds.
+    others = [one for one in earlier if not set(one.get("seeds", [])) <= set(finished)]
+    described.write_text(json.dumps(about | ({"earlier": others} if others else {}), indent=2) + "\n")
+    folders = {int(path.name.removeprefix("seed-")): path for path in sorted(out.glob("seed-*"))}
+    plot_curves(list(folders.values()), out / "curves.png")
+    return summarise(folders, out)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("env_id")
-    parser.add_argument("--seeds", type=int, default=20, help="how many, from 0")
+    parser.add_argument("--seeds", type=int, default=20, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True, help="where the results to commit go")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks"), help="where the runs themselves go")
     known, options = parser.parse_known_args()
-    folders = {seed: known.work / known.out.name / f"seed-{seed:02d}" for seed in range(known.seeds)}
+    seeds = range(known.first, known.first + known.seeds)
+    folders = {seed: known.work / known.out.name / f"seed-{seed:02d}" for seed in seeds}
     failures: dict[int, str | None] = dict.fromkeys(folders)
     jobs: dict[str, Job] = {}
     for seed, folder in folders.items():
@@ -88,21 +122,20 @@ def main() -> int:
     finished = {seed: folder for seed, folder in folders.items() if failures[seed] is None}
     if not finished:
         return 1
-    known.out.mkdir(parents=True, exist_ok=True)
-    for seed, folder in finished.items():
-        for name in ("config.json", "metrics.jsonl"):
-            (known.out / f"seed-{seed:02d}").mkdir(exist_ok=True)
-            shutil.copy(folder / name, known.out / f"seed-{seed:02d}" / name)
-    plot_curves(list(finished.values()), known.out / "curves.png")
+    these = settings(next(iter(finished.values())))
+    for folder in sorted(known.out.glob("seed-*")):
+        if folder.name not in [path.name for path in finished.values()] and settings(folder) != these:
+            print(f"{folder} is of other settings than these runs. Delete it and give the same command again.")
+            return 1
     about = {
         "command": " ".join(["python", *sys.argv]),
+        "seeds": list(finished),
         "commit": commit(),
         "versions": versions(),
         "cores": os.cpu_count(),
         "failed_seeds": {seed: wrong for seed, wrong in failures.items() if wrong is not None},
     }
-    (known.out / "run.json").write_text(json.dumps(about, indent=2) + "\n")
-    for row in summarise(finished, known.out):
+    for row in write_results(finished, known.out, about):
         print("  ".join(f"{name} {value}" for name, value in row.items()))
     return 0 if len(finished) == len(folders) else 1
 
