@@ -41,10 +41,17 @@ class Spec:
     """Lowest action, shape `[act]`, float32, finite."""
     action_high: np.ndarray
     """Highest action, shape `[act]`, float32, finite, above `action_low` everywhere."""
+    angles: tuple[int, ...] = ()
+    """Which numbers of the observation are angles, in radians; networks see their cosines and sines."""
 
     @property
     def action_dim(self) -> int:
         return int(self.action_low.shape[0])
+
+    @property
+    def seen_dim(self) -> int:
+        """Numbers that a network sees of an observation."""
+        return self.obs_dim + len(self.angles)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Spec) and self._numbers == other._numbers
@@ -53,8 +60,8 @@ class Spec:
         return hash(self._numbers)
 
     @property
-    def _numbers(self) -> tuple[int, bytes, bytes]:
-        return self.obs_dim, self.action_low.tobytes(), self.action_high.tobytes()
+    def _numbers(self) -> tuple[int, bytes, bytes, tuple[int, ...]]:
+        return self.obs_dim, self.action_low.tobytes(), self.action_high.tobytes(), self.angles
 
 
 MAX_STATES = 2**24

@@ -157,6 +157,8 @@ def test_unknown_and_mistyped_options(complain, arguments, words):
         (["--rollout-length.start", "99"], ["rollout_length.start (99)"]),
         (["--termination", "nevr"], ["Did you mean 'never'"]),
         (["--termination", "no_such_module:ends"], ["No module named 'no_such_module'"]),
+        (["--angles", "1", "3"], ["[1, 3]", "Pendulum-v1 has 3 numbers: 0 to 2"]),
+        (["--angles", "-1"], ["angles", "-1"]),
         (["--final-episodes", "-1"], ["--final-episodes", "-1"]),
     ],
 )

@@ -182,6 +182,7 @@ def test_a_run_gets_exactly_the_settings_asked_for(algo):
         if hasattr(base.chosen, "sac"):
             settings["sac"] = {"hidden_sizes": [8, 9], "target_entropy": -1.5e-5, "critic_layer_norm": True}
         given = {"eval_freq": 7, "eval_episodes": 3, "termination": "never", "steps": 5, section(algo): settings}
+        given["angles"] = [2, 0]
         config = merge(base, given, where="a test")
         spelled = ["--algo", algo, *compare._options(config), "--steps", "5"]
         defaults = train._defaults(preset(env_id, algo))

@@ -38,6 +38,7 @@ from mbpo.errors import (
 from mbpo.training import loop
 from mbpo.training.evaluate import Evaluator
 from mbpo.training.manifest import _checksum
+from mbpo.training.run_folder import read_description
 from mbpo.training.signals import Interrupted
 
 STEPS = 80
@@ -308,6 +309,29 @@ def test_save_and_load(make, whole, tmp_path):
     np.testing.assert_array_equal(loaded.predict(obs)[0], whole.predict(obs)[0])
     one, other = loaded.evaluate(3), whole.evaluate(3)
     np.testing.assert_array_equal(one.returns, other.returns)
+
+
+def test_angles_are_kept(make, tmp_path):
+    agent = make(angles=(1,), out=tmp_path / "run").learn(STEPS // 2)
+    loaded = make.load(tmp_path / "run")
+    assert loaded.spec == agent.spec
+    assert loaded.spec.angles == (1,)
+    assert read_description(tmp_path / "run").spec == agent.spec
+    obs = np.float32([0.5, -0.5, 0.1])
+    assert loaded.predict(obs)[0] == agent.predict(obs)[0]
+    np.testing.assert_allclose(loaded.predict(obs + np.float32([0, 2 * np.pi, 0]))[0], agent.predict(obs)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("angles", ["1", [3], [-1], [0.5], [True], {}])
+def test_angles_that_cannot_be(make, tmp_path, angles):
+    make(out=tmp_path / "run").learn(STEPS // 2)
+    path = tmp_path / "run" / "config.json"
+    values = json.loads(path.read_text())
+    values["spec"]["angles"] = angles
+    path.write_text(json.dumps(values))
+    with pytest.raises(RunFolderError, match="angles") as caught:
+        read_description(tmp_path / "run")
+    one_paragraph(str(caught.value))
 
 
 def test_a_loaded_agent_trains_on_and_leaves_the_folder_alone(make, whole, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from gymnasium import spaces
 from tiny_tasks import one_paragraph
 
-from mbpo.errors import UnsupportedEnvironment
+from mbpo.errors import ConfigError, UnsupportedEnvironment
 from mbpo.training.config import ALGOS, TABULAR_ALGOS
 from mbpo.training.spaces import spec_for
 from mbpo.types import Spec, TabularSpec
@@ -59,3 +59,16 @@ def test_a_table_too_large_is_refused():
     Huge.observation_space = spaces.Discrete(2**24)
     assert spec_for(Huge(), "dyna-q").num_states == 2**24
     assert int(np.float32(2**24 - 1)) == 2**24 - 1  # The last number is still told from its neighbours.
+
+
+def test_angles_are_numbers_of_the_observation():
+    spec = spec_for(gymnasium.make("Pendulum-v1"), "mbpo", (2, 0, 2))
+    assert spec.angles == (0, 2)
+    assert (spec.obs_dim, spec.seen_dim) == (3, 5)
+    assert spec != spec_for(gymnasium.make("Pendulum-v1"), "mbpo")
+    with pytest.raises(ConfigError, match="0 to 2") as caught:
+        spec_for(gymnasium.make("Pendulum-v1"), "mbpo", (1, 3))
+    assert "[1, 3]" in one_paragraph(str(caught.value))
+    with pytest.raises(ConfigError, match="dyna-q learns in tables") as caught:
+        spec_for(gymnasium.make("CliffWalking-v1"), "dyna-q", (0,))
+    one_paragraph(str(caught.value))

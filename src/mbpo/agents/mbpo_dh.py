@@ -176,8 +176,8 @@ class MBPODHAgent(Agent[MBPODHState]):
 
     def eyes(self, inputs: Normalizer) -> Eyes:
         """What the actor sees: observations as the model's inputs are normalised, since its last fit."""
-        size = self.spec.obs_dim
-        return Eyes(Normalizer(inputs.mean[:size], inputs.std[:size]), action_bounds(self.spec))
+        size = self.spec.seen_dim
+        return Eyes(Normalizer(inputs.mean[:size], inputs.std[:size], inputs.angles), action_bounds(self.spec))
 
     def model_step(self, world: World) -> ModelStep:
         """The model with rewards and ends, as rollouts of both kinds follow it."""

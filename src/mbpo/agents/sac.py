@@ -173,11 +173,11 @@ def make_optimizer(config: SACConfig) -> optax.GradientTransformation:
 def init_sac(spec: Spec, config: SACConfig, key: Key[Array, ""]) -> SACState:
     """Random networks; the target critics start as copies."""
     actor_key, critic_key = jax.random.split(key)
-    actor = make_mlp(actor_key, spec.obs_dim, config.hidden_sizes, 2 * spec.action_dim)
+    actor = make_mlp(actor_key, spec.obs_dim, config.hidden_sizes, 2 * spec.action_dim, angles=spec.angles)
 
     def make_critic(k: Key[Array, ""]) -> MLP:
         in_size = spec.obs_dim + spec.action_dim
-        return make_mlp(k, in_size, config.hidden_sizes, 1, layer_norm=config.critic_layer_norm)
+        return make_mlp(k, in_size, config.hidden_sizes, 1, layer_norm=config.critic_layer_norm, angles=spec.angles)
 
     critics = tuple(make_critic(k) for k in jax.random.split(critic_key, NUM_CRITICS))
     params = SACParams(actor, critics, jnp.log(jnp.asarray(config.initial_alpha, jnp.float32)))

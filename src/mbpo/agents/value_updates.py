@@ -72,8 +72,8 @@ def make_optimizer(config: ValueGradientConfig) -> optax.GradientTransformation:
 def init_value(spec: Spec, config: ValueGradientConfig, key: Key[Array, ""]) -> ValueState:
     """An orthogonal actor; critics that all say the middle of the bounds; targets that are copies."""
     actor_key, critic_key = jax.random.split(key)
-    sizes, pair = config.hidden_sizes, spec.obs_dim + spec.action_dim
-    actor = make_normed_mlp(actor_key, spec.obs_dim, sizes, 2 * spec.action_dim, init="orthogonal")
+    sizes, pair = config.hidden_sizes, spec.seen_dim + spec.action_dim
+    actor = make_normed_mlp(actor_key, spec.seen_dim, sizes, 2 * spec.action_dim, init="orthogonal")
     eps = (CRITIC_NORM_EPS,) * len(sizes) if config.critic_layer_norm else ()
     dropout = (config.critic_dropout,) * len(sizes)
 

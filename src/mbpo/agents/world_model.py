@@ -40,6 +40,7 @@ def init_model(spec: Spec, config: ModelConfig | HomoscedasticConfig, key: Key[A
         num_elites=config.num_elites,
         hidden_sizes=config.hidden_sizes,
         residual=config.residual,
+        angles=spec.angles,
     )
     return FitState(ensemble, jnp.zeros((), jnp.int32))
 
@@ -47,7 +48,7 @@ def init_model(spec: Spec, config: ModelConfig | HomoscedasticConfig, key: Key[A
 def _init_homoscedastic(spec: Spec, config: HomoscedasticConfig, key: Key[Array, ""]) -> FitState:
     params = make_homoscedastic(
         key,
-        spec.obs_dim + spec.action_dim,
+        spec.seen_dim + spec.action_dim,
         spec.obs_dim + 1,
         ensemble_size=config.ensemble_size,
         hidden_sizes=config.hidden_sizes,
@@ -55,7 +56,13 @@ def _init_homoscedastic(spec: Spec, config: HomoscedasticConfig, key: Key[Array,
     )
     members, residual = config.ensemble_size, config.residual
     ensemble = unfitted(
-        params, spec.obs_dim, spec.action_dim, ensemble_size=members, num_elites=members, residual=residual
+        params,
+        spec.obs_dim,
+        spec.action_dim,
+        ensemble_size=members,
+        num_elites=members,
+        residual=residual,
+        angles=spec.angles,
     )
     return FitState(ensemble, jnp.zeros((), jnp.int32))
 
@@ -114,7 +121,7 @@ def init_termination(spec: Spec, rule: TerminationFn | None, key: Key[Array, ""]
     """What learns when an episode ends, if no rule is given."""
     if rule is not None:
         return None
-    return make_termination_model(jax.random.fold_in(key, _TERMINATION_KEY), spec.obs_dim, spec.action_dim)
+    return make_termination_model(jax.random.fold_in(key, _TERMINATION_KEY), spec.obs_dim, spec.action_dim, spec.angles)
 
 
 def refit_termination(

@@ -47,6 +47,9 @@ class CompareArguments:
     termination: str | None = None
     """When imagined episodes end: auto (by the known rule of a known task, learned for others), learned, never, or
     module:function with (obs, action, next_obs) -> terminated on batches."""
+    angles: tuple[int, ...] | None = None
+    """Numbers of the observation, counted from 0, that are angles in radians without bounds: networks see their
+    cosines and sines."""
     out: Path | None = None
     """Folder for the comparison; default runs/compare/ENV_ID."""
     jobs: int | None = None
@@ -127,7 +130,7 @@ def _read(argv: list[str]) -> tuple[CompareArguments, dict[str, Entry]]:
         raise ConfigError(f"Name at least one algorithm after --algos. There are: {', '.join(ALGOS)}.")
     if arguments.seeds < 1:
         raise ConfigError(f"A comparison takes at least 1 seed, and --seeds is {arguments.seeds}.")
-    names = ("steps", "eval_freq", "eval_episodes", "termination")
+    names = ("steps", "eval_freq", "eval_episodes", "termination", "angles")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     entries = {}
     for algo in algos:
@@ -178,5 +181,7 @@ def _arguments(env_id: str, algos: Sequence[str]) -> type[CompareArguments]:
 def _options(config: RunConfig) -> list[str]:
     """What `mbpo train` is given to run with these settings, besides environment, algorithm, seed and steps."""
     run = {name: getattr(config, name) for name in ("eval_freq", "eval_episodes", "termination")}
-    default = preset(config.env_id, config.algo).chosen
-    return [*options(run), *options(changed(to_dict(config.chosen), to_dict(default)))]
+    default = preset(config.env_id, config.algo)
+    if config.angles != default.angles:
+        run["angles"] = config.angles
+    return [*options(run), *options(changed(to_dict(config.chosen), to_dict(default.chosen)))]

@@ -58,6 +58,9 @@ class TrainArguments:
     reward: str
     """The reward to imagine with: learned, or module:function with (obs, action, next_obs) ->
     reward on batches."""
+    angles: tuple[int, ...]
+    """Numbers of the observation, counted from 0, that are angles in radians without bounds: networks see their
+    cosines and sines."""
     env_timeout: float | None
     """Seconds that a step or a reset of the environment may take; None for any time."""
     env_retries: int

@@ -7,31 +7,40 @@ No wrapper is added behind the user's back.
 """
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from mbpo.errors import FOREIGN, UnsupportedEnvironment, in_short
+from mbpo.errors import FOREIGN, ConfigError, UnsupportedEnvironment, in_short
 from mbpo.types import MAX_STATES, Spec, TabularSpec
 
 
-def spec_of(env: gymnasium.Env[Any, Any], algo: str = "MBPO") -> Spec:
+def spec_of(env: gymnasium.Env[Any, Any], algo: str = "MBPO", angles: Iterable[int] = ()) -> Spec:
     """The `Spec` of an environment with continuous observations and actions.
 
     Args:
         env: Its observation space must be a `Box` of any shape (images excepted), its action
             space a float `Box` with finite bounds, low below high in every dimension.
         algo: Who asks, for the errors.
+        angles: Which numbers of the flattened observation are angles, counted from 0.
 
     Raises:
         UnsupportedEnvironment: One paragraph: which space is the trouble and what could be done.
+        ConfigError: There is no such number.
     """
     name = env_name(env)
     obs_dim = _obs_dim(name, _space(env, "observation", name), algo)
     low, high = _action_bounds(name, _space(env, "action", name), algo)
-    return Spec(obs_dim=obs_dim, action_low=low, action_high=high)
+    columns = tuple(sorted(set(angles)))
+    if columns and not 0 <= columns[0] <= columns[-1] < obs_dim:
+        raise ConfigError(
+            f"angles = {list(columns)} names numbers of the observation that are angles, counted from 0, and "
+            f"{name} has {obs_dim} numbers: 0 to {obs_dim - 1}."
+        )
+    return Spec(obs_dim=obs_dim, action_low=low, action_high=high, angles=columns)
 
 
 def tabular_spec_of(env: gymnasium.Env[Any, Any], algo: str = "Dyna-Q") -> TabularSpec:

@@ -65,14 +65,19 @@ def make_ensemble(
     num_elites: int,
     hidden_sizes: Sequence[int],
     residual: bool,
+    angles: tuple[int, ...] = (),
 ) -> Ensemble:
-    """An ensemble that has seen nothing: members differ by their random start."""
+    """An ensemble that has seen nothing: members differ by their random start.
+
+    Args:
+        angles: Which numbers of an observation are angles.
+    """
     out = obs_dim + 1
 
     def make_member(member_key: Key[Array, ""]) -> MLP:
         return make_mlp(
             member_key,
-            obs_dim + action_dim,
+            obs_dim + action_dim + len(angles),
             hidden_sizes,
             2 * out,
             activation=jax.nn.silu,
@@ -84,16 +89,31 @@ def make_ensemble(
         min_log_var=jnp.full((ensemble_size, out), INITIAL_MIN_LOG_VAR, jnp.float32),
         max_log_var=jnp.full((ensemble_size, out), INITIAL_MAX_LOG_VAR, jnp.float32),
     )
-    return unfitted(params, obs_dim, action_dim, ensemble_size=ensemble_size, num_elites=num_elites, residual=residual)
+    return unfitted(
+        params,
+        obs_dim,
+        action_dim,
+        ensemble_size=ensemble_size,
+        num_elites=num_elites,
+        residual=residual,
+        angles=angles,
+    )
 
 
 def unfitted(
-    params: Params, obs_dim: int, action_dim: int, *, ensemble_size: int, num_elites: int, residual: bool
+    params: Params,
+    obs_dim: int,
+    action_dim: int,
+    *,
+    ensemble_size: int,
+    num_elites: int,
+    residual: bool,
+    angles: tuple[int, ...] = (),
 ) -> Ensemble:
     """An ensemble of these parameters that has seen nothing."""
     return Ensemble(
         params=params,
-        inputs=identity_normalizer(obs_dim + action_dim),
+        inputs=identity_normalizer(obs_dim + action_dim, angles),
         targets=identity_normalizer(obs_dim + 1),
         elites=jnp.arange(num_elites, dtype=jnp.int32),
         holdout_scores=jnp.full((ensemble_size,), jnp.inf, jnp.float32),

@@ -128,7 +128,7 @@ def refresh_normalizers(state: FitState, replay: Replay) -> Ensemble:
     ensemble, data, valid = state.ensemble, replay.data, valid_mask(replay)
     targets = make_targets(data.obs, data.reward, data.next_obs, residual=ensemble.residual)
     new = (
-        fit_normalizer(jnp.concatenate([data.obs, data.action], axis=-1), valid),
+        fit_normalizer(jnp.concatenate([data.obs, data.action], axis=-1), valid, ensemble.inputs.angles),
         fit_normalizer(targets, valid),
     )
     old = jax.tree.map(

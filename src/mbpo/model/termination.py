@@ -42,12 +42,19 @@ class TerminationModel(eqx.Module):
     temperature: Float[Array, ""]
 
 
-def make_termination_model(key: Key[Array, ""], obs_dim: int, action_dim: int) -> TerminationModel:
-    """One that has seen nothing, and says that nothing ends."""
-    size = 2 * obs_dim + action_dim
+def make_termination_model(
+    key: Key[Array, ""], obs_dim: int, action_dim: int, angles: tuple[int, ...] = ()
+) -> TerminationModel:
+    """One that has seen nothing, and says that nothing ends.
+
+    Args:
+        angles: Which numbers of an observation are angles.
+    """
+    after = obs_dim + action_dim
+    inputs = identity_normalizer(obs_dim + after, (*angles, *(after + i for i in angles)))
     return TerminationModel(
-        network=make_mlp(key, size, HIDDEN_SIZES, 1, activation=jax.nn.silu),
-        inputs=identity_normalizer(size),
+        network=make_mlp(key, inputs.mean.shape[0], HIDDEN_SIZES, 1, activation=jax.nn.silu),
+        inputs=inputs,
         log_odds=jnp.asarray(NEVER),
         temperature=jnp.ones(()),
     )
@@ -103,7 +110,7 @@ def fit_termination(
     held_out = jnp.zeros((real.capacity,), bool).at[split.holdout_slots].set(True)
     rows = _rows(valid & ~held_out & real.data.terminated, valid & ~held_out & ~real.data.terminated)
     features = jnp.concatenate([real.data.obs, real.data.action, real.data.next_obs], axis=-1)
-    inputs = fit_normalizer(features, valid_mask(real))
+    inputs = fit_normalizer(features, valid_mask(real), model.inputs.angles)
     network = _train(model.network, inputs, real, rows, key)
     seen = (rows.num_ends > 0) & (rows.num_others > 0)
     log_odds = jnp.where(seen, jnp.log(rows.num_ends / jnp.maximum(rows.num_others, 1)), NEVER)

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from mbpo.nn.angles import with_angles
+
 Activation = Callable[[Array], Array]
 _LAYER_NORM_EPS = 1e-5
 
@@ -30,9 +32,12 @@ class MLP(eqx.Module):
     """LayerNorm gains, one `[out_i]` per hidden layer; empty without LayerNorm."""
     norm_offsets: tuple[Array, ...]
     activation: Activation = eqx.field(static=True)
+    angles: tuple[int, ...] = eqx.field(static=True, default=())
+    """Columns of `x` that are angles: the first layer sees their cosines and sines."""
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Apply the network to every row of `x`."""
+        x = with_angles(x, self.angles)
         hidden = len(self.weights) - 1
         for i in range(hidden):
             x = x @ self.weights[i] + self.biases[i]
@@ -58,6 +63,7 @@ def make_mlp(
     activation: Activation = jax.nn.relu,
     init: Literal["uniform", "truncated_normal"] = "uniform",
     layer_norm: bool = False,
+    angles: tuple[int, ...] = (),
 ) -> MLP:
     """Draw a network's initial parameters.
 
@@ -67,9 +73,10 @@ def make_mlp(
             `"truncated_normal"` draws weights from N(0, 1/(4·fan_in)) cut at two standard
             deviations and zero biases, the start of PETS's ensemble (Chua et al. 2018).
         layer_norm: Put LayerNorm before every activation.
+        angles: Columns of the input that are angles.
     """
     # All of a network's numbers in one draw: every further draw is code to compile, for which a new run waits.
-    shapes = list(pairwise([in_size, *hidden_sizes, out_size]))
+    shapes = list(pairwise([in_size + len(angles), *hidden_sizes, out_size]))
     ends = np.cumsum([size for fan_in, fan_out in shapes for size in (fan_in * fan_out, fan_out)])
     if init == "uniform":
         drawn = jax.random.uniform(key, (int(ends[-1]),), minval=-1, maxval=1)
@@ -87,4 +94,5 @@ def make_mlp(
         norm_scales=tuple(jnp.ones((n,)) for n in normed),
         norm_offsets=tuple(jnp.zeros((n,)) for n in normed),
         activation=activation,
+        angles=angles,
     )

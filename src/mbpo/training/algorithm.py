@@ -103,7 +103,7 @@ class Algorithm(abc.ABC):
         if self._folder is not None:
             check_unused(self._folder)
         self._env = self._source.training_env()
-        self.spec: Any = spec_for(self._env, self.algo)
+        self.spec: Any = spec_for(self._env, self.algo, self.config.angles)
         check_memory(self.config, self.spec)
         self._termination_fn: TerminationFn | None = None
         if self.has_model:

@@ -50,6 +50,9 @@ class RunConfig:
     reward: str = "learned"
     """The reward that the model imagines: `learned` with the dynamics, or the task's own as
     `module:function` with `(obs, action, next_obs) -> reward` on batches."""
+    angles: tuple[NonNegativeInt, ...] = ()
+    """Numbers of the observation, counted from 0, that are angles in radians without bounds: networks see
+    their cosines and sines, so that a turn more changes nothing."""
     env_timeout: Seconds | None = None
     """Seconds that a step or a reset of the environment may take; None for any time."""
     env_retries: NonNegativeInt = 0

@@ -75,13 +75,13 @@ def batch_bytes(config: RunConfig, spec: Spec | TabularSpec) -> int:
 
 
 def _ensemble(model: ModelConfig | HomoscedasticConfig, spec: Spec, outputs: int) -> int:
-    return FLOAT * model.ensemble_size * _network(spec.obs_dim + spec.action_dim, model.hidden_sizes, outputs)
+    return FLOAT * model.ensemble_size * _network(spec.seen_dim + spec.action_dim, model.hidden_sizes, outputs)
 
 
 def _learner(spec: Spec, sizes: tuple[int, ...], critics: int) -> int:
     """An actor and critics with Adam's two moments, and the critics' targets."""
-    actor = _network(spec.obs_dim, sizes, 2 * spec.action_dim)
-    return FLOAT * (3 * actor + 4 * critics * _network(spec.obs_dim + spec.action_dim, sizes, 1))
+    actor = _network(spec.seen_dim, sizes, 2 * spec.action_dim)
+    return FLOAT * (3 * actor + 4 * critics * _network(spec.seen_dim + spec.action_dim, sizes, 1))
 
 
 def _network(inputs: int, hidden: tuple[int, ...], outputs: int) -> int:

@@ -123,6 +123,7 @@ def _spec_to_json(spec: Spec | TabularSpec) -> dict[str, Any]:
         "obs_dim": spec.obs_dim,
         "action_low": spec.action_low.tolist(),
         "action_high": spec.action_high.tolist(),
+        "angles": list(spec.angles),
     }
 
 
@@ -133,7 +134,10 @@ def _spec_from_json(values: dict[str, Any]) -> Spec | TabularSpec:
         low, high = (np.asarray(values[name], np.float32) for name in ("action_low", "action_high"))
     if low.ndim != 1 or low.shape != high.shape or not (np.isfinite(low) & np.isfinite(high)).all():
         raise ValueError("the spaces do not fit together")
-    return Spec(_count(values, "obs_dim"), low, high)
+    obs_dim, angles = _count(values, "obs_dim"), values.get("angles", [])
+    if not isinstance(angles, list) or not all(type(i) is int and 0 <= i < obs_dim for i in angles):
+        raise ValueError("angles are not numbers of the observation")
+    return Spec(obs_dim, low, high, tuple(sorted(set(angles))))
 
 
 def _count(values: dict[str, Any], name: str) -> int:

@@ -5,19 +5,23 @@ from typing import Any
 import gymnasium
 
 from mbpo.envs.spec import spec_of, tabular_spec_of
-from mbpo.errors import UnsupportedEnvironment
+from mbpo.errors import ConfigError, UnsupportedEnvironment
 from mbpo.training.config import ALGOS, TABULAR_ALGOS
 from mbpo.types import Spec, TabularSpec
 
 
-def spec_for(env: gymnasium.Env[Any, Any], algo: str) -> Spec | TabularSpec:
+def spec_for(env: gymnasium.Env[Any, Any], algo: str, angles: tuple[int, ...] = ()) -> Spec | TabularSpec:
     """What an algorithm has to know of an environment.
+
+    Args:
+        angles: Which numbers of the observation are angles.
 
     Raises:
         UnsupportedEnvironment: It cannot learn in these spaces; the algorithms that can are named.
+        ConfigError: The observation has no such numbers, or is a number of a table.
     """
     try:
-        return _read(env, algo)
+        return _read(env, algo, angles)
     except UnsupportedEnvironment as error:
         able = [other for other in ALGOS if _can(env, other)]
         if able:
@@ -27,8 +31,12 @@ def spec_for(env: gymnasium.Env[Any, Any], algo: str) -> Spec | TabularSpec:
         raise UnsupportedEnvironment(f"{error} {hint}") from error
 
 
-def _read(env: gymnasium.Env[Any, Any], algo: str) -> Spec | TabularSpec:
-    return tabular_spec_of(env, algo) if algo in TABULAR_ALGOS else spec_of(env, algo)
+def _read(env: gymnasium.Env[Any, Any], algo: str, angles: tuple[int, ...] = ()) -> Spec | TabularSpec:
+    if algo not in TABULAR_ALGOS:
+        return spec_of(env, algo, angles)
+    if angles:
+        raise ConfigError(f"{algo} learns in tables of numbered states, of which none is an angle; leave angles empty.")
+    return tabular_spec_of(env, algo)
 
 
 def _can(env: gymnasium.Env[Any, Any], algo: str) -> bool:

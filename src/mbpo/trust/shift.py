@@ -119,7 +119,7 @@ def budget(config: ModelConfig | HomoscedasticConfig, spec: Spec, rows: int) -> 
 
     A function of the settings alone, so that the same run gives the same numbers on any machine.
     """
-    sizes = (spec.obs_dim + spec.action_dim, *config.hidden_sizes, 2 * (spec.obs_dim + 1))
+    sizes = (spec.seen_dim + spec.action_dim, *config.hidden_sizes, 2 * (spec.obs_dim + 1))
     weights = sum(a * b for a, b in itertools.pairwise(sizes))
     batches = int(np.clip(-(-rows // config.batch_size), config.min_epoch_batches, config.max_epoch_batches))
     epoch = 6.0 * weights * config.batch_size * config.ensemble_size * batches
