@@ -127,6 +127,7 @@ def refits(
     seed: int = 0,
     warm: bool = False,
     seen: Callable[[Array], Array] = lambda obs: obs,
+    angles: tuple[int, ...] = (),
 ) -> Iterator[Refit]:
     """Fit to the first of a run's transitions, then again as more arrive.
 
@@ -134,6 +135,7 @@ def refits(
         sizes: Rows of each fit.
         warm: Begin with the run's own model, and its hold-out.
         seen: What the model is shown of `[row, obs]`.
+        angles: Which numbers of the observation are angles to a model that is not warm.
     """
     config = variant.kind(**variant.changes)
     source = load(run)
@@ -146,7 +148,7 @@ def refits(
     split, state = agent.split, learned.model
     if not warm:
         split = make_split(split_key, end, config.ensemble_size, config.holdout_ratio)
-        state = init_model(source.spec, config, init_key)
+        state = init_model(replace(source.spec, angles=angles), config, init_key)
     replay = replace(real, data=data)
     fit = jax.jit(lambda state, replay, key: refit(state, replay, split, key, config))
     compiled = fit.lower(state, replay, fit_key).compile()

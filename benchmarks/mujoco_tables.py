@@ -10,8 +10,17 @@ from mbpo.viz.published import chosen, read_published
 DOUBLE_HORIZON = {
     "Hopper-v4": "hopper_v4_mbpo_dh",
     "mbpo/HopperUnclippedObs-v4": "hopper_unclipped_mbpo_dh",
-    "HalfCheetah-v4": "half_cheetah_v4_mbpo_dh",
+    "HalfCheetah-v4": "half_cheetah_v4_angles",
+    "mbpo/Walker2dUnclippedObs-v4": "walker2d_unclipped_updates_at_refit",
 }
+HALF_CHEETAH = {
+    "learns all along": "half_cheetah_v4_mbpo_dh",
+    "rests between refits": "half_cheetah_v4_updates_at_refit",
+    "rests, pitch as an angle": "half_cheetah_v4_angles",
+}
+"""Variants of double horizon, each a change to the one before."""
+LEARNED = 15_000
+"""Real steps after which an episode that pays less than half of what one paid before has failed."""
 
 
 def terminations() -> str:
@@ -83,7 +92,7 @@ def double_horizon() -> str:
         theirs = {step: f"{mean:.0f} ± {std:.0f}" for step, mean, std in points}
         runs = [read_records(path) for path in sorted((RESULTS / folder).glob("seed-*"))]
         for row in rows(RESULTS / folder / "summary.csv"):
-            if row["env_step"] % 5000 or row["env_step"] == 5000:  # Until then actions are random.
+            if row["env_step"] not in (10_000, 15_000, 20_000, 25_000, 30_000, 35_000, 40_000, 45_000, 50_000):
                 continue
             minutes = sorted(
                 next(record["wall_time"] for record in run if record["env_step"] >= row["env_step"]) / 60
@@ -115,29 +124,65 @@ def clipped_velocities() -> str:
     return "\n".join(lines)
 
 
-def outrun_model() -> str:
-    """How well refits of a HalfCheetah run foretell what comes next, while it learns and when it has ceased to."""
-    lines = ["| rows | held-out error | error on the next 1000 |", "|---" * 3 + "|"]
-    for path in sorted((RESULTS / "fit_budget").glob("half-cheetah-*.csv")):
-        with path.open() as file:
-            for fit in csv.DictReader(file):
-                errors = " | ".join(f"{float(fit[name]):.2f}" for name in ("holdout_error", "next_error"))
-                lines.append(f"| {int(fit['rows']):,} | {errors} |")
+def half_cheetah() -> str:
+    """What changes to double horizon do on HalfCheetah."""
+    steps = range(10_000, 50_001, 5000)
+    lines = [f"| | seeds | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 2) + "|"]
+    for name, folder in HALF_CHEETAH.items():
+        at = {row["env_step"]: row for row in rows(RESULTS / folder / "summary.csv")}
+        cells = [f"{at[step]['mean']:.0f} ± {at[step]['std']:.0f}" for step in steps]
+        lines.append(f"| {name} | {at[steps[-1]]['seeds']:.0f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def within_evaluations() -> str:
-    """Each seed's evaluations on HalfCheetah: their spread over episodes, and what its critics say."""
-    folders = sorted((RESULTS / DOUBLE_HORIZON["HalfCheetah-v4"]).glob("seed-*"))
-    runs = [{record["env_step"]: record for record in read_records(folder)} for folder in folders]
-    seeds = range(len(folders))
-    heads = [*(f"return, seed {seed}" for seed in seeds), *(f"mean Q, seed {seed}" for seed in seeds)]
-    lines = [f"| real steps | {' | '.join(heads)} |", "|---" * (2 * len(folders) + 1) + "|"]
-    for step in range(10_000, 50_001, 5000):
-        records = [run[step] for run in runs]
-        returns = [f"{record['eval_return_mean']:.0f} ± {record['eval_return_std']:.0f}" for record in records]
-        values = [f"{record['q_mean']:.0f}" for record in records]
-        lines.append(f"| {step} | {' | '.join([*returns, *values])} |")
+def failed_episodes() -> str:
+    """How many of the episodes that it learns from fail on HalfCheetah, and the best of them all."""
+    lines = [
+        f"| | failed, of the episodes after {LEARNED:,} steps, by seed | best episode, by seed |",
+        "|---" * 3 + "|",
+    ]
+    for name, folder in HALF_CHEETAH.items():
+        found = []
+        for path in sorted((RESULTS / folder).glob("seed-*")):
+            episodes = [record for record in read_records(path) if "train_return" in record]
+            returns = [(record["env_step"], record["train_return"]) for record in episodes]
+            later = [i for i, (step, _) in enumerate(returns) if step > LEARNED]
+            failed = [i for i in later if returns[i][1] < max(paid for _, paid in returns[:i]) / 2]
+            found.append((f"{len(failed)} of {len(later)}", f"{max(paid for _, paid in returns):.0f}"))
+        lines.append(f"| {name} | {' | '.join(', '.join(cells) for cells in zip(*found, strict=True))} |")
+    return "\n".join(lines)
+
+
+def falls() -> str:
+    """What HalfCheetah does after a fall: steps of each kind after LEARNED steps, and the reward of one."""
+    kinds = ("upright", "turned", "overturned")
+    heads = ("upright", "upright after a turn", "overturned")
+    lines = [
+        f"| | seed | {' | '.join(f'{head}: share of steps, reward a step' for head in heads)} |",
+        "|---" * 5 + "|",
+    ]
+    for path in sorted((RESULTS / "falls").glob("*-[0-9][0-9].csv")):
+        name, seed = path.stem.rsplit("-", 1)
+        later = [row for row in rows(path) if row["episode"] >= LEARNED / 1000]
+        cells = []
+        for kind in kinds:
+            steps, reward = (sum(row[f"{kind}_{what}"] for row in later) for what in ("steps", "reward"))
+            paid = f", {reward / steps:.1f}" if steps else ""
+            cells.append(f"{100 * steps / (1000 * len(later)):.1f} %{paid}")
+        shown = next(variant for variant, folder in HALF_CHEETAH.items() if folder.endswith(name))
+        lines.append(f"| {shown} | {int(seed)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def pitch_as_angle() -> str:
+    """A model's error on HalfCheetah with the pitch as a number, and as an angle."""
+    kinds = ("upright", "turned", "overturned", "all")
+    heads = ("held-out error", "upright", "upright after a turn", "overturned", "all")
+    lines = [f"| pitch as | rows | {' | '.join(heads)} |", "|---" * 7 + "|"]
+    with (RESULTS / "falls" / "fits.csv").open() as file:
+        for fit in csv.DictReader(file):
+            errors = [f"{float(fit[kind]):.2f}" if fit[kind] else "-" for kind in ("holdout_error", *kinds)]
+            lines.append(f"| {fit['pitch']} | {int(fit['rows']):,} | {' | '.join(errors)} |")
     return "\n".join(lines)
 
 
@@ -203,8 +248,10 @@ TABLES = {
     "hidden_ends": hidden_ends,
     "learned_ends": learned_ends,
     "clipped_velocities": clipped_velocities,
-    "outrun_model": outrun_model,
-    "within_evaluations": within_evaluations,
+    "half_cheetah": half_cheetah,
+    "failed_episodes": failed_episodes,
+    "falls": falls,
+    "pitch_as_angle": pitch_as_angle,
     "fit_budget": fit_budget,
     "warm_refits": warm_refits,
     "mbpo_fit_budget": mbpo_fit_budget,
