@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import gymnasium
+import numpy as np
 import pytest
 from tiny_tasks import one_paragraph
 
@@ -73,6 +74,19 @@ def test_all_algorithms_learn_the_same_task():
     for algo in ALGOS:
         assert preset("Ant-v5", algo).env_kwargs == kwargs
         assert preset("Hopper-v5", algo).env_kwargs == {}
+
+
+@pytest.mark.parametrize("version", ["v4", "v5"])
+def test_the_angle_of_half_cheetah_is_the_joint_that_winds_up(version):
+    mujoco = pytest.importorskip("mujoco")
+    config = preset(f"HalfCheetah-{version}", "mbpo-dh")
+    env = EnvSource.of(config.env_id).training_env()
+    obs, _ = env.reset(seed=0)
+    model, data = env.unwrapped.model, env.unwrapped.data
+    winding = np.flatnonzero((model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE) & (model.jnt_limited == 0))
+    places = [model.jnt_qposadr[joint] for joint in winding]
+    assert [int(np.flatnonzero(obs == data.qpos[place])[0]) for place in places] == list(config.angles) == [1]
+    env.close()
 
 
 @pytest.mark.parametrize("name", presets())
