@@ -258,5 +258,8 @@ TABLES = {
     "warm_refits": warm_refits,
     "mbpo_fit_budget": mbpo_fit_budget,
     "hopper": lambda: learning_curve("hopper_v4_mbpo_dh", (10_000, 15_000, 20_000, 25_000, 30_000, 35_000)),
+    "half_cheetah_angles": lambda: learning_curve(
+        "half_cheetah_v4_angles", (10_000, 20_000, 25_000, 30_000, 40_000, 50_000)
+    ),
     "inverted_pendulum_v4": lambda: learning_curve("inverted_pendulum_v4", (500, 750, 1000, 1250, 1500)),
 }
