@@ -32,8 +32,7 @@ def shared_agents():
     make = MBPO._make_agent
 
     def cached(self):
-        space = self._env.observation_space.shape, repr(self._env.action_space)
-        key = (repr(self.config.mbpo), self.config.seed, space, self._termination_fn, self._reward_fn)
+        key = (repr(self.config.mbpo), self.config.seed, self.spec, self._termination_fn, self._reward_fn)
         if key not in _AGENTS:
             _AGENTS[key] = make(self)
         return _AGENTS[key]
