@@ -19,6 +19,7 @@ HALF_CHEETAH = {
     "rests, pitch as an angle": "half_cheetah_v4_angles",
 }
 """Variants of double horizon, each a change to the one before."""
+HOPPER = {"learns all along": "hopper_v4_mbpo_dh", "rests between refits": "hopper_v4_updates_at_refit"}
 LEARNED = 15_000
 """Real steps after which an episode that pays less than half of what one paid before has failed."""
 
@@ -122,11 +123,10 @@ def clipped_velocities() -> str:
     return "\n".join(lines)
 
 
-def half_cheetah() -> str:
-    """What changes to double horizon do on HalfCheetah; in brackets how many seeds, where some were not so far."""
-    steps = range(10_000, 50_001, 5000)
+def variants(folders: dict[str, str], steps: range) -> str:
+    """What changes to double horizon do on one task; in brackets how many seeds, where some were not so far."""
     lines = [f"| | seeds | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 2) + "|"]
-    for name, folder in HALF_CHEETAH.items():
+    for name, folder in folders.items():
         at = {row["env_step"]: row for row in rows(RESULTS / folder / "summary.csv")}
         seeds, cells = max(row["seeds"] for row in at.values()), []
         for step in steps:
@@ -250,7 +250,8 @@ TABLES = {
     "hidden_ends": hidden_ends,
     "learned_ends": learned_ends,
     "clipped_velocities": clipped_velocities,
-    "half_cheetah": half_cheetah,
+    "half_cheetah": lambda: variants(HALF_CHEETAH, range(10_000, 50_001, 5000)),
+    "hopper_variants": lambda: variants(HOPPER, range(10_000, 35_001, 5000)),
     "failed_episodes": failed_episodes,
     "falls": falls,
     "pitch_as_angle": pitch_as_angle,
