@@ -11,7 +11,7 @@ DOUBLE_HORIZON = {
     "Hopper-v4": "hopper_v4_mbpo_dh",
     "mbpo/HopperUnclippedObs-v4": "hopper_unclipped_mbpo_dh",
     "HalfCheetah-v4": "half_cheetah_v4_angles",
-    "mbpo/Walker2dUnclippedObs-v4": "walker2d_unclipped_updates_at_refit",
+    "mbpo/Walker2dUnclippedObs-v4": "walker2d_unclipped_mbpo_dh",
 }
 HALF_CHEETAH = {
     "learns all along": "half_cheetah_v4_mbpo_dh",
@@ -20,6 +20,10 @@ HALF_CHEETAH = {
 }
 """Variants of double horizon, each a change to the one before."""
 HOPPER = {"learns all along": "hopper_v4_mbpo_dh", "rests between refits": "hopper_v4_updates_at_refit"}
+WALKER2D = {
+    "learns all along": "walker2d_unclipped_mbpo_dh",
+    "rests between refits": "walker2d_unclipped_updates_at_refit",
+}
 LEARNED = 15_000
 """Real steps after which an episode that pays less than half of what one paid before has failed."""
 
@@ -252,6 +256,7 @@ TABLES = {
     "clipped_velocities": clipped_velocities,
     "half_cheetah": lambda: variants(HALF_CHEETAH, range(10_000, 50_001, 5000)),
     "hopper_variants": lambda: variants(HOPPER, range(10_000, 35_001, 5000)),
+    "walker2d_variants": lambda: variants(WALKER2D, range(10_000, 50_001, 5000)),
     "failed_episodes": failed_episodes,
     "falls": falls,
     "pitch_as_angle": pitch_as_angle,
