@@ -24,6 +24,12 @@ WALKER2D = {
     "learns all along": "walker2d_unclipped_mbpo_dh",
     "rests between refits": "walker2d_unclipped_updates_at_refit",
 }
+WALKER2D_SEED_1 = {
+    "as it is": "walker2d_unclipped_mbpo_dh",
+    "the actor hears critics at ends (`--learner.judge-ends`)": "walker2d_unclipped_judge_ends",
+    "fits up to three times as long (`--model.max-epoch-batches 300`)": "walker2d_unclipped_fit_budget",
+    "rests between refits": "walker2d_unclipped_updates_at_refit",
+}
 LEARNED = 15_000
 """Real steps after which an episode that pays less than half of what one paid before has failed."""
 
@@ -138,6 +144,17 @@ def variants(folders: dict[str, str], steps: range) -> str:
             fewer = f" ({at[step]['seeds']:.0f})" if at[step]["seeds"] < seeds else ""
             cells.append(f"{at[step]['mean']:.0f}{spread}{fewer}")
         lines.append(f"| {name} | {seeds:.0f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def one_seed(folders: dict[str, str], seed: int, steps: range) -> str:
+    """What changes to double horizon do to one seed: mean and standard deviation over the episodes of an evaluation."""
+    lines = [f"| seed {seed} | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 1) + "|"]
+    for name, folder in folders.items():
+        records = read_records(RESULTS / folder / f"seed-{seed:02d}")
+        at = {record["env_step"]: record for record in records if "eval_return_mean" in record}
+        cells = [f"{at[step]['eval_return_mean']:.0f} ± {at[step]['eval_return_std']:.0f}" for step in steps]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -257,6 +274,7 @@ TABLES = {
     "half_cheetah": lambda: variants(HALF_CHEETAH, range(10_000, 50_001, 5000)),
     "hopper_variants": lambda: variants(HOPPER, range(10_000, 35_001, 5000)),
     "walker2d_variants": lambda: variants(WALKER2D, range(10_000, 50_001, 5000)),
+    "walker2d_ablations": lambda: one_seed(WALKER2D_SEED_1, 1, range(7500, 25_001, 2500)),
     "failed_episodes": failed_episodes,
     "falls": falls,
     "pitch_as_angle": pitch_as_angle,
@@ -264,6 +282,9 @@ TABLES = {
     "warm_refits": warm_refits,
     "mbpo_fit_budget": mbpo_fit_budget,
     "hopper": lambda: learning_curve("hopper_v4_mbpo_dh", (10_000, 15_000, 20_000, 25_000, 30_000, 35_000)),
+    "walker2d": lambda: learning_curve(
+        "walker2d_unclipped_mbpo_dh", (10_000, 20_000, 25_000, 30_000, 40_000, 45_000, 50_000)
+    ),
     "half_cheetah_angles": lambda: learning_curve(
         "half_cheetah_v4_angles", (10_000, 20_000, 25_000, 30_000, 40_000, 50_000)
     ),
