@@ -11,7 +11,6 @@ from mbpo.agents.config import MBPOConfig, ModelConfig, SACConfig
 from mbpo.agents.mbpo import MBPOAgent
 from mbpo.agents.mbpo_dh import MBPODHAgent
 from mbpo.agents.mbpo_dh_config import HomoscedasticConfig, MBPODHConfig, ValueGradientConfig
-from mbpo.agents.pets import PETSAgent, PETSConfig
 from mbpo.agents.sac import q_values
 from mbpo.agents.sac_agent import SACAgent, SACAgentConfig
 from mbpo.agents.value_gradient import ReturnBounds
@@ -19,6 +18,7 @@ from mbpo.agents.value_gradient import q_values as dh_q_values
 from mbpo.agents.world_model import init_model, init_termination, refit
 from mbpo.data.replay import insert_rows, make_replay
 from mbpo.data.split import make_split
+from mbpo.errors import ConfigError
 from mbpo.model.differentiable import as_differentiable_step
 from mbpo.model.ensemble import as_model_step
 from mbpo.model.termination import termination_logit
@@ -35,7 +35,6 @@ CONFIGS = {
     MBPODHAgent: MBPODHConfig(
         random_steps=20, replay_capacity=100, learner=ValueGradientConfig(hidden_sizes=SMALL), model=DH_MODEL
     ),
-    PETSAgent: PETSConfig(replay_capacity=100, random_steps=20, model=MODEL, horizon=3, population=20, num_particles=2),
 }
 OBS = jnp.array([[0.3, -1.0], [-2.0, 0.5], [1.5, 0.1]])
 TURNED = OBS.at[:, 0].add(2 * jnp.pi)
@@ -61,7 +60,7 @@ def test_a_turn_more_changes_no_action(kind):
     np.testing.assert_allclose(acts(kind, SPEC, TURNED), acts(kind, SPEC, OBS), atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", [SACAgent, MBPODHAgent])
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_it_does_where_nobody_says_that_it_is_an_angle(kind):
     assert np.abs(acts(kind, BLIND, TURNED) - acts(kind, BLIND, OBS)).max() > 1e-3
 
@@ -116,6 +115,12 @@ def test_a_model_knows_turns_that_it_never_saw(config, step):
     assert seen < 0.15
     assert unseen < 1.2 * seen
     assert errors(BLIND)[1] > 3 * unseen
+
+
+@pytest.mark.parametrize("config", [MODEL, DH_MODEL])
+def test_a_model_cannot_say_how_often_an_angle_has_turned(config):
+    with pytest.raises(ConfigError, match=r"angles = \[0\].*model\.residual"):
+        init_model(SPEC, replace(config, residual=False), KEY)
 
 
 def test_an_end_learned_before_a_turn_is_known_after_it():

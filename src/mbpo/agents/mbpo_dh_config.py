@@ -127,7 +127,7 @@ class MBPODHConfig:
     """Updates per environment step."""
     updates_at_refit: bool = False
     """Whether the policy rests between refits and all updates follow the next one, as published; else
-    they are made while the data come in."""
+    they are made while the data come in. What comes in after the last refit of a run is then not learned from."""
     rollout_freq: PositiveInt = 20
     """Updates between long rollouts, which bring new start states."""
     rollout_batch_size: PositiveInt = 256

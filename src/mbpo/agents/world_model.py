@@ -11,6 +11,7 @@ from mbpo.agents.limits import adam
 from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
 from mbpo.data.replay import Replay
 from mbpo.data.split import DataSplit
+from mbpo.errors import ConfigError
 from mbpo.model.ensemble import make_ensemble, unfitted
 from mbpo.model.fit import FitState, fit_ensemble
 from mbpo.model.homoscedastic import make_homoscedastic
@@ -29,7 +30,16 @@ _TERMINATION_KEY = 0x7E42
 
 
 def init_model(spec: Spec, config: ModelConfig | HomoscedasticConfig, key: Key[Array, ""]) -> FitState:
-    """An ensemble that has seen nothing."""
+    """An ensemble that has seen nothing.
+
+    Raises:
+        ConfigError: It is to predict angles themselves: of θ + 2π it sees what it sees of θ.
+    """
+    if spec.angles and not config.residual:
+        raise ConfigError(
+            f"angles = {list(spec.angles)} are seen as cosine and sine, which say nothing of whole turns, so a model "
+            "can only predict how they change: leave model.residual on, or angles empty (--angles)."
+        )
     if isinstance(config, HomoscedasticConfig):
         return _init_homoscedastic(spec, config, key)
     ensemble = make_ensemble(

@@ -103,7 +103,7 @@ def resume_episode(run: Run[Any], unfinished: UnfinishedEpisode) -> None:
 
 
 def check_same_spec(found: Spec | TabularSpec, saved: Spec | TabularSpec, folder: Path) -> None:
-    """Refuse to go on with an environment of other dimensions, action bounds or numbers of states."""
+    """Refuse to go on with an environment of other dimensions, angles, action bounds or numbers of states."""
     if _in_words(found) != _in_words(saved):
         raise CheckpointError(
             f"The run in {folder} was trained with {_in_words(saved)}; this environment has {_in_words(found)}."
@@ -114,7 +114,8 @@ def _in_words(spec: Spec | TabularSpec) -> str:
     if isinstance(spec, TabularSpec):
         return f"{spec.num_states} states and {spec.num_actions} actions"
     low, high = spec.action_low.tolist(), spec.action_high.tolist()
-    return f"{spec.obs_dim} observation numbers and actions between {low} and {high}"
+    angles = f", of which {list(spec.angles)} are angles," if spec.angles else ""
+    return f"{spec.obs_dim} observation numbers{angles} and actions between {low} and {high}"
 
 
 def check_same_config(checkpoint: Checkpoint, description: RunDescription, folder: Path, *, resume: bool) -> None:

@@ -34,9 +34,10 @@ def spec_for(env: gymnasium.Env[Any, Any], algo: str, angles: tuple[int, ...] = 
 def _read(env: gymnasium.Env[Any, Any], algo: str, angles: tuple[int, ...] = ()) -> Spec | TabularSpec:
     if algo not in TABULAR_ALGOS:
         return spec_of(env, algo, angles)
+    spec = tabular_spec_of(env, algo)
     if angles:
         raise ConfigError(f"{algo} learns in tables of numbered states, of which none is an angle; leave angles empty.")
-    return tabular_spec_of(env, algo)
+    return spec
 
 
 def _can(env: gymnasium.Env[Any, Any], algo: str) -> bool:
