@@ -148,12 +148,14 @@ def variants(folders: dict[str, str], steps: range) -> str:
 
 
 def one_seed(folders: dict[str, str], seed: int, steps: range) -> str:
-    """What changes to double horizon do to one seed: mean and standard deviation over the episodes of an evaluation."""
+    """What changes to double horizon do to one seed: mean and standard deviation over the episodes of an evaluation, as
+    far as each went."""
     lines = [f"| seed {seed} | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 1) + "|"]
     for name, folder in folders.items():
         records = read_records(RESULTS / folder / f"seed-{seed:02d}")
         at = {record["env_step"]: record for record in records if "eval_return_mean" in record}
-        cells = [f"{at[step]['eval_return_mean']:.0f} ± {at[step]['eval_return_std']:.0f}" for step in steps]
+        found = [at.get(step) for step in steps]
+        cells = [f"{it['eval_return_mean']:.0f} ± {it['eval_return_std']:.0f}" if it else "-" for it in found]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -287,6 +289,9 @@ TABLES = {
     ),
     "half_cheetah_angles": lambda: learning_curve(
         "half_cheetah_v4_angles", (10_000, 20_000, 25_000, 30_000, 40_000, 50_000)
+    ),
+    "hopper_mbpo": lambda: learning_curve(
+        "hopper_unclipped_mbpo", (10_000, 15_000, 20_000, 25_000, 30_000, 35_000, 40_000)
     ),
     "inverted_pendulum_v4": lambda: learning_curve("inverted_pendulum_v4", (500, 750, 1000, 1250, 1500)),
 }

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from ant_tables import TABLES as ANT
 from faults import tables as fault_tables
 from mujoco_tables import TABLES as MUJOCO
 from read_results import RESULTS, learning_curve, rows
@@ -242,6 +243,7 @@ TABLES = {
     "wall_clock": wall_clock,
     **SPEED,
     **MUJOCO,
+    **ANT,
     "faults": fault_tables.faults,
     "soak": fault_tables.soak,
     "peer_faults": fault_tables.peers,
