@@ -20,7 +20,7 @@ from mbpo.data.replay import insert_rows, make_replay
 from mbpo.data.split import make_split
 from mbpo.errors import ConfigError
 from mbpo.model.differentiable import as_differentiable_step
-from mbpo.model.ensemble import as_model_step
+from mbpo.model.ensemble import as_model_step, make_targets
 from mbpo.model.termination import termination_logit
 from mbpo.types import Spec, Transition
 
@@ -129,3 +129,16 @@ def test_an_end_learned_before_a_turn_is_known_after_it():
     np.testing.assert_allclose(
         termination_logit(model, TURNED, ACTION, TURNED), termination_logit(model, OBS, ACTION, OBS), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("config", [MODEL, DH_MODEL])
+def test_an_angle_that_is_wrapped_changes_by_the_shorter_way(config):
+    ensemble = init_model(SPEC, config, KEY).ensemble
+    obs, turned = jnp.array([[3.1, 9.0], [-3.0, -9.0], [0.5, 3.0]]), jnp.array([[-3.1, -9.0], [3.0, 9.0], [0.7, 3.5]])
+    rows = Transition(obs, ACTION, jnp.zeros(3), turned, jnp.zeros(3, bool))
+    found = make_targets(ensemble, rows)[:, :2]
+    np.testing.assert_allclose(found[:2, 0], [2 * np.pi - 6.2, 6.0 - 2 * np.pi], atol=1e-6)
+    np.testing.assert_array_equal(found[:, 1], turned[:, 1] - obs[:, 1])
+    np.testing.assert_array_equal(found[2], turned[2] - obs[2])  # Bit for bit where nothing jumps.
+    blind = init_model(BLIND, config, KEY).ensemble
+    np.testing.assert_array_equal(make_targets(blind, rows)[:, :2], turned - obs)

@@ -272,7 +272,6 @@ def test_damaged_metrics(paragraph, copy):
         (["--sac.gamma", "0.9", "--steps", "9"], "--sac.gamma"),
         (["--utd_ratio", "3"], "--utd-ratio"),
         (["--out", "elsewhere"], "--out"),
-        (["Pendulum-v1"], "ENV_ID"),
     ],
 )
 def test_resume_with_other_settings(paragraph, copy, arguments, words):
@@ -280,6 +279,24 @@ def test_resume_with_other_settings(paragraph, copy, arguments, words):
     message = paragraph("train", *arguments, "--resume", str(copy))
     assert words in message
     assert "cannot be given" in message
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([*TINY, "--seed", "3"], ["it stands for --seed 3, the run has --seed 0."]),
+        ([*TINY, "--angles", "2", "0"], ["it stands for --angles 0 2, the run has --angles None."]),
+        ([*TINY, "--out", "elsewhere"], ["--out elsewhere"]),
+        (["Pendulum-v1"], ["the whole command", "it stands for --", "the run has --"]),
+        (["Pendulum-v1", "--algo", "sac"], ["--algo sac", "--algo mbpo"]),
+    ],
+)
+def test_resume_with_another_command_names_what_differs(paragraph, copy, arguments, words):
+    before = contents(copy)
+    message = paragraph("train", *arguments, "--resume", str(copy))
+    for word in words:
+        assert word in message
     assert contents(copy) == before
 
 

@@ -19,6 +19,7 @@ from mbpo.model.ensemble import (
     split_prediction,
 )
 from mbpo.nn.normalizer import Normalizer, identity_normalizer
+from mbpo.types import Transition
 
 OBS, ACT, OUT, MEMBERS = 2, 1, 3, 7
 ELITES = (6, 2, 5)
@@ -125,7 +126,8 @@ def test_residual_adds_the_observation_and_direct_does_not():
 @pytest.mark.parametrize("residual", [True, False])
 def test_targets_are_undone_by_split_prediction(residual):
     obs, next_obs = jnp.array([[1.0, -2.0]]), jnp.array([[4.0, -7.0]])
-    target = make_targets(obs, jnp.array([9.0]), next_obs, residual=residual)
+    rows = Transition(obs, jnp.zeros((1, 1)), jnp.array([9.0]), next_obs, jnp.zeros(1, bool))
+    target = make_targets(planted(residual=residual), rows)
     np.testing.assert_array_equal(target, [[3.0, -5.0, 9.0]] if residual else [[4.0, -7.0, 9.0]])
     got_obs, got_reward = split_prediction(planted(residual=residual), obs, target)
     np.testing.assert_array_equal(got_obs, next_obs)

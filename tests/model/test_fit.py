@@ -169,7 +169,7 @@ def test_holdout_error_counts_every_row_once_across_blocks():
     ensemble = fresh(jax.random.key(0), True).ensemble
     x = jnp.concatenate([data.obs, data.action], axis=-1)
     mean, _ = PREDICT(ensemble.params, x)
-    error = np.asarray(mean, float) - make_targets(data.obs, data.reward, data.next_obs, residual=True)
+    error = np.asarray(mean, float) - make_targets(ensemble, data)
     scores = SCORE(ensemble, ensemble.params, replay, jnp.arange(rows), jnp.int32(count))
     np.testing.assert_allclose(scores, ((error[:, :count] ** 2).mean(axis=2) ** 0.5).mean(axis=1), rtol=1e-4)
 

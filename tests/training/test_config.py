@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from tiny_tasks import MBPO_SETTINGS, one_paragraph
 
@@ -110,3 +111,12 @@ def test_arguments_of_the_environment_are_merged_and_survive_json():
     changed = merge(base, {"env_kwargs": {"a": False, "b": None}}, where="a test")
     assert changed.env_kwargs == {"a": False, "b": None, "box": [0.1, 2], "file": "x.xml"}
     assert from_dict(json.loads(json.dumps(to_dict(changed))), where="a test") == changed
+
+
+def test_angles_are_a_set_and_numbers_may_be_numpys():
+    for angles in ((2, 0, 2), [0, 2], np.array([2, 0]), (np.int64(2), np.int64(0))):
+        config = merge(RunConfig(), {"angles": angles, "seed": np.uint32(3)}, where="a test")
+        assert (config.angles, config.seed) == ((0, 2), 3)
+    with pytest.raises(ConfigError, match="not a number, text, list or mapping") as caught:
+        merge(RunConfig(), {"angles": {1, 2}}, where="a test")
+    one_paragraph(str(caught.value))

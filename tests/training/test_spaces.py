@@ -66,9 +66,22 @@ def test_angles_are_numbers_of_the_observation():
     assert spec.angles == (0, 2)
     assert (spec.obs_dim, spec.seen_dim) == (3, 5)
     assert spec != spec_for(gymnasium.make("Pendulum-v1"), "mbpo")
+    assert spec_for(gymnasium.make("Pendulum-v1"), "mbpo").angles == ()
     with pytest.raises(ConfigError, match="0 to 2") as caught:
         spec_for(gymnasium.make("Pendulum-v1"), "mbpo", (1, 3))
     assert "[1, 3]" in one_paragraph(str(caught.value))
     with pytest.raises(ConfigError, match="dyna-q learns in tables") as caught:
         spec_for(gymnasium.make("CliffWalking-v1"), "dyna-q", (0,))
     one_paragraph(str(caught.value))
+
+
+def test_angles_of_a_known_task_only_where_they_are_for_certain():
+    pytest.importorskip("mujoco")
+    cheetah = gymnasium.make("HalfCheetah-v5")
+    for algo in ("mbpo", "mbpo-dh", "sac", "pets"):
+        assert spec_for(cheetah, algo).angles == (1,)
+        assert spec_for(cheetah, algo, ()).angles == ()
+    shifted = gymnasium.make("HalfCheetah-v5", exclude_current_positions_from_observation=False)
+    assert spec_for(shifted, "mbpo").angles == ()
+    assert spec_for(gymnasium.wrappers.TimeAwareObservation(cheetah), "mbpo").angles == ()
+    assert spec_for(gymnasium.make("HalfCheetah-v5", forward_reward_weight=2.0), "mbpo").angles == (1,)

@@ -48,8 +48,8 @@ class CompareArguments:
     """When imagined episodes end: auto (by the known rule of a known task, learned for others), learned, never, or
     module:function with (obs, action, next_obs) -> terminated on batches."""
     angles: tuple[int, ...] | None = None
-    """Numbers of the observation, counted from 0, that are angles in radians without bounds: networks see their
-    cosines and sines."""
+    """Numbers of the observation, counted from 0, that are angles in radians: networks see their cosines and sines.
+    None for those of a known task (HalfCheetah's pitch), nothing after --angles for none at all."""
     out: Path | None = None
     """Folder for the comparison; default runs/compare/ENV_ID."""
     jobs: int | None = None

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import os
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from mbpo.agents.mbpo_dh_config import MBPODHConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.agents.settings import MAX_EPISODES
-from mbpo.cli.arguments import parse, read_pairs, spell_pairs
+from mbpo.cli.arguments import changed, options, parse, read_pairs, spell_pairs
 from mbpo.cli.display import open_display
 from mbpo.cli.duration import read_duration
 from mbpo.errors import ConfigError, MBPOError, TrainingError
@@ -58,9 +59,9 @@ class TrainArguments:
     reward: str
     """The reward to imagine with: learned, or module:function with (obs, action, next_obs) ->
     reward on batches."""
-    angles: tuple[int, ...]
-    """Numbers of the observation, counted from 0, that are angles in radians without bounds: networks see their
-    cosines and sines."""
+    angles: tuple[int, ...] | None
+    """Numbers of the observation, counted from 0, that are angles in radians: networks see their cosines and sines.
+    None for those of a known task (HalfCheetah's pitch), nothing after --angles for none at all."""
     env_timeout: float | None
     """Seconds that a step or a reset of the environment may take; None for any time."""
     env_retries: int
@@ -155,14 +156,16 @@ def main(argv: list[str]) -> int:
 
 
 def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], RunConfig], deadline: float) -> int:
-    options = {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}
-    given = options - {"--resume", "--steps", "--final-episodes", "--max-time", "--profile", "--no-profile"}
+    named = {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}
+    given = named - {"--resume", "--steps", "--final-episodes", "--max-time", "--profile", "--no-profile"}
     unnamed = dataclasses.replace(arguments, env_id="")
     env_id = parse(type(arguments), argv, prog="mbpo train", default=unnamed).env_id
     assert arguments.resume is not None
     if env_id:
         given.add("ENV_ID")
-    if given and not (env_id and _is_command_of(arguments.resume, base(env_id), argv)):
+    if given and env_id:
+        _check_command_of(arguments.resume, base(env_id), argv)
+    elif given:
         raise ConfigError(
             f"--resume goes on with the run's own settings, so {', '.join(sorted(given))} cannot be given with it; "
             "only --steps (in all), --max-time, --final-episodes and --profile can, or the whole command that began "
@@ -171,7 +174,7 @@ def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], Ru
     from mbpo.training.algorithms import load
 
     with contextlib.closing(load(arguments.resume, resume=True)) as agent:
-        until = arguments.steps if "--steps" in options else agent.config.steps
+        until = arguments.steps if "--steps" in named else agent.config.steps
         if until <= agent.env_step and not agent.owes_evaluation:
             raise ConfigError(
                 f"The run in {arguments.resume} has already taken {agent.env_step} of {until} steps; to train on, "
@@ -180,14 +183,27 @@ def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], Ru
         return _train(agent, max(until, agent.env_step), arguments.resume, arguments, deadline)
 
 
-def _is_command_of(folder: Path, start: RunConfig, argv: list[str]) -> bool:
-    """Whether a whole command says the same as a run's settings, whatever its number of steps."""
+def _check_command_of(folder: Path, start: RunConfig, argv: list[str]) -> None:
+    """Refuse a whole command that says anything else than a run's settings, but for its number of steps.
+
+    Raises:
+        ConfigError: It does; the settings are named.
+    """
+    from mbpo.training.config import to_dict
     from mbpo.training.run_folder import read_description
 
     arguments = parse(ARGUMENTS[start.algo], argv, prog="mbpo train", default=_defaults(start))
     saved = read_description(folder).config
-    same = dataclasses.replace(_run_config(arguments, start.env_kwargs), steps=saved.steps) == saved
-    return same and arguments.out in (None, folder)
+    asked = dataclasses.replace(_run_config(arguments, start.env_kwargs), steps=saved.steps)
+    if arguments.out not in (None, folder):
+        raise ConfigError(f"--resume {folder} and --out {arguments.out} name two folders; leave out --out.")
+    if asked != saved:
+        here, there = to_dict(asked), to_dict(saved)
+        said, had = (textwrap.shorten(" ".join(options(d)), 200) for d in (changed(here, there), changed(there, here)))
+        raise ConfigError(
+            f"The run in {folder} goes on with its own settings, and this is not the command that began it: it stands "
+            f"for {said}, the run has {had}. Give nothing but --resume {folder}, or the whole command as it was."
+        )
 
 
 def _train(agent, until: int, folder: Path, arguments: TrainArguments, deadline: float) -> int:  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""Which termination rule a task has, and what to do where none is known.
+"""Which termination rule a task has, which of its numbers are angles, and what to do where neither is known.
 
 A rule is looked up only for the task it was written for, set up as it is registered. Anything
 else is an error that says what to pass, never a silent "never terminates" and never the rule of
@@ -8,7 +8,7 @@ is reported here and not from inside a compiled rollout.
 
 import math
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium
@@ -27,7 +27,7 @@ SIGNATURE = "(obs, action, next_obs) -> terminated"
 
 @dataclass(frozen=True)
 class Task:
-    """A termination rule and the conditions under which it is the environment's own."""
+    """A termination rule, angles, and the conditions under which they are the environment's own."""
 
     ends: TerminationFn
     obs_dims: tuple[int, ...]
@@ -36,6 +36,8 @@ class Task:
     """Arguments of the environment that change its rule, at the values the function assumes."""
     harmless: Set[str] = frozenset()
     """Arguments that change neither the rule nor where the observation holds what it needs."""
+    angles: tuple[int, ...] = ()
+    """Numbers of the observation that are angles and wind up, where that was measured to matter."""
 
 
 # fmt: off
@@ -68,6 +70,8 @@ _HOPPER = _walking(
 )
 _WALKER = _walking(endings.walker_ends, 17, healthy_z_range=(0.8, 2.0), healthy_angle_range=(-1.0, 1.0))
 _MOVES_ON = {"exclude_current_positions_from_observation": True}
+_HALF_CHEETAH = replace(_mujoco(endings.never_terminates, 17, **_MOVES_ON), angles=(1,))
+"""Its pitch goes on counting when it rolls over (docs/algorithms/mbpo_dh.md, "Results")."""
 TASKS: Mapping[str, Task] = {
     "Pendulum-v1": Task(endings.never_terminates, (3,), {}, frozenset({"render_mode", "g"})),
     "MountainCarContinuous-v0": Task(endings.mountain_car_ends, (2,), {"goal_velocity": 0}, frozenset({"render_mode"})),
@@ -84,8 +88,8 @@ TASKS: Mapping[str, Task] = {
     "Humanoid-v4": _walking(endings.humanoid_ends, 376, healthy_z_range=(1.0, 2.0)),
     "mbpo/HumanoidTruncatedObs-v4": _walking(endings.humanoid_ends, 45, healthy_z_range=(1.0, 2.0)),
     "Humanoid-v5": _walking(endings.humanoid_ends, 45, 348, healthy_z_range=(1.0, 2.0)),
-    "HalfCheetah-v4": _mujoco(endings.never_terminates, 17, **_MOVES_ON),
-    "HalfCheetah-v5": _mujoco(endings.never_terminates, 17, **_MOVES_ON),
+    "HalfCheetah-v4": _HALF_CHEETAH,
+    "HalfCheetah-v5": _HALF_CHEETAH,
     "Swimmer-v4": _mujoco(endings.never_terminates, 8, **_MOVES_ON),
     "Swimmer-v5": _mujoco(endings.never_terminates, 8, **_MOVES_ON),
     "Reacher-v4": _mujoco(endings.never_terminates, 11),
@@ -93,7 +97,7 @@ TASKS: Mapping[str, Task] = {
     "Pusher-v4": _mujoco(endings.never_terminates, 23),
     "Pusher-v5": _mujoco(endings.never_terminates, 23),
 }
-"""The rules by registered id, version included."""
+"""What is known by registered id, version included."""
 
 
 OWN = ("gymnasium.envs.", "mbpo.envs.")
@@ -101,9 +105,21 @@ OWN = ("gymnasium.envs.", "mbpo.envs.")
 
 
 def termination_fn_for(env: gymnasium.Env[Any, Any]) -> TerminationFn | None:
-    """The task's own termination rule, or None where it is not known for certain.
+    """The task's own termination rule, or None where it is not known for certain."""
+    task = _known(env)
+    return None if task is None else task.ends
 
-    Known means: the environment is Gymnasium's own, or ours, under an id listed in `TASKS`, every argument
+
+def angles_of(env: gymnasium.Env[Any, Any]) -> tuple[int, ...]:
+    """Which numbers of the observation are angles that wind up; none where that is not known for certain."""
+    task = _known(env)
+    return () if task is None else task.angles
+
+
+def _known(env: gymnasium.Env[Any, Any]) -> Task | None:
+    """What is known of the task for certain.
+
+    That means: the environment is Gymnasium's own, or ours, under an id listed in `TASKS`, every argument
     that bears on the rule has the value the rule assumes, no argument is foreign, the
     observation has the size expected, and no wrapper changes observations or endings.
     """
@@ -127,7 +143,7 @@ def termination_fn_for(env: gymnasium.Env[Any, Any]) -> TerminationFn | None:
         if not _transparent(env):
             return None
         env = env.env
-    return task.ends
+    return task
 
 
 _TRANSPARENT = (

@@ -101,7 +101,7 @@ def one_step_error(ensemble: Ensemble, rows: Transition, *, resolution: float) -
         rows: For an on-policy error: the current policy's own, not yet fitted to.
     """
     mean, log_var = predict_elites(ensemble, rows.obs, rows.action)
-    y = ensemble.targets.normalize(make_targets(rows.obs, rows.reward, rows.next_obs, residual=ensemble.residual))
+    y = ensemble.targets.normalize(make_targets(ensemble, rows))
     log_width = jnp.broadcast_to(jnp.log(jnp.asarray(resolution, jnp.float32)), mean.shape)
     log_std = 0.5 * jnp.logaddexp(log_var, 2 * log_width)
     return gaussian_total_variation(mean, log_std, jnp.broadcast_to(y, mean.shape), log_width).mean()

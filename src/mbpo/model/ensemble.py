@@ -18,7 +18,7 @@ from mbpo.model.homoscedastic import HomoscedasticParams, absorb_homoscedastic
 from mbpo.nn.distributions import soft_clamp, standard_normal
 from mbpo.nn.networks import MLP, make_mlp
 from mbpo.nn.normalizer import Normalizer, identity_normalizer
-from mbpo.types import ModelOutput, ModelStep, TerminationFn
+from mbpo.types import ModelOutput, ModelStep, TerminationFn, Transition
 
 INITIAL_MAX_LOG_VAR = 0.5
 INITIAL_MIN_LOG_VAR = -10.0
@@ -141,15 +141,15 @@ def predict_normalized(
     return jax.lax.map(lambda member: predict_member(*member), (params, x))
 
 
-def make_targets(
-    obs: Float[Array, "*batch obs"],
-    reward: Float[Array, "*batch"],
-    next_obs: Float[Array, "*batch obs"],
-    *,
-    residual: bool,
-) -> Float[Array, "*batch out"]:
-    """What the ensemble is to predict: (Δobs or next_obs, reward)."""
-    return jnp.concatenate([next_obs - obs if residual else next_obs, reward[..., None]], axis=-1)
+def make_targets(ensemble: Ensemble, rows: Transition) -> Float[Array, "*batch out"]:
+    """What the ensemble is to predict: (Δobs or next_obs, reward). An angle changes by no more than half a turn, so
+    that one which the environment wraps, from π to −π, does not jump."""
+    outcome = rows.next_obs
+    if ensemble.residual:
+        outcome = outcome - rows.obs
+        for i in ensemble.inputs.angles:
+            outcome = outcome.at[..., i].add(-2 * jnp.pi * jnp.round(outcome[..., i] / (2 * jnp.pi)))
+    return jnp.concatenate([outcome, rows.reward[..., None]], axis=-1)
 
 
 def split_prediction(

@@ -42,7 +42,7 @@ def normalized_rows(
 ) -> tuple[Float[Array, "*batch in"], Float[Array, "*batch out"]]:
     """Inputs and targets of real transitions as the networks see them."""
     x = ensemble.inputs.normalize(jnp.concatenate([rows.obs, rows.action], axis=-1))
-    y = make_targets(rows.obs, rows.reward, rows.next_obs, residual=ensemble.residual)
+    y = make_targets(ensemble, rows)
     return x, ensemble.targets.normalize(y)
 
 

@@ -126,7 +126,7 @@ def refresh_normalizers(state: FitState, replay: Replay) -> Ensemble:
     Before the first fit the weights are random draws meant for normalised data, and stay.
     """
     ensemble, data, valid = state.ensemble, replay.data, valid_mask(replay)
-    targets = make_targets(data.obs, data.reward, data.next_obs, residual=ensemble.residual)
+    targets = make_targets(ensemble, data)
     new = (
         fit_normalizer(jnp.concatenate([data.obs, data.action], axis=-1), valid, ensemble.inputs.angles),
         fit_normalizer(targets, valid),

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal, get_args
 
+import numpy as np
 from annotated_types import Ge, Lt
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from mbpo.agents.config import MBPOConfig
 from mbpo.agents.dyna_q import DynaQConfig
@@ -21,6 +22,11 @@ Algo = Literal["mbpo", "mbpo-dh", "sac", "pets", "dyna-q"]
 ALGOS: tuple[str, ...] = get_args(Algo)
 TABULAR_ALGOS = ("dyna-q",)
 """Those for `Discrete` observations and actions; the others are for `Box` ones."""
+
+
+def _ascending(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """The same set of numbers, however it was given."""
+    return tuple(sorted(set(numbers)))
 
 
 @settings
@@ -50,9 +56,9 @@ class RunConfig:
     reward: str = "learned"
     """The reward that the model imagines: `learned` with the dynamics, or the task's own as
     `module:function` with `(obs, action, next_obs) -> reward` on batches."""
-    angles: tuple[NonNegativeInt, ...] = ()
-    """Numbers of the observation, counted from 0, that are angles in radians without bounds: networks see
-    their cosines and sines, so that a turn more changes nothing."""
+    angles: Annotated[tuple[NonNegativeInt, ...], AfterValidator(_ascending)] | None = None
+    """Numbers of the observation, counted from 0, that are angles in radians: networks see their cosines and
+    sines, so that a turn more changes nothing. None for those of a known task: HalfCheetah's pitch."""
     env_timeout: Seconds | None = None
     """Seconds that a step or a reset of the environment may take; None for any time."""
     env_retries: NonNegativeInt = 0
@@ -97,13 +103,20 @@ def from_dict(values: Mapping[str, Any], *, where: str) -> RunConfig:
         ConfigError: An unknown name, a wrong type or an impossible value.
     """
     try:
-        text = json.dumps(values)
+        text = json.dumps(values, default=_plain)
     except TypeError as error:
         raise ConfigError(f"A setting in {where} is not a number, text, list or mapping: {error}.") from error
     try:
         return TypeAdapter(RunConfig).validate_json(text)
     except ValidationError as error:
         raise ConfigError(explain(error, where=where, known=setting_names(RunConfig))) from error
+
+
+def _plain(value: object) -> Any:
+    """NumPy's numbers and arrays as Python's."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
 def merge(base: RunConfig, overrides: Mapping[str, Any], *, where: str) -> RunConfig:

@@ -5,16 +5,17 @@ from typing import Any
 import gymnasium
 
 from mbpo.envs.spec import spec_of, tabular_spec_of
+from mbpo.envs.tasks import angles_of
 from mbpo.errors import ConfigError, UnsupportedEnvironment
 from mbpo.training.config import ALGOS, TABULAR_ALGOS
 from mbpo.types import Spec, TabularSpec
 
 
-def spec_for(env: gymnasium.Env[Any, Any], algo: str, angles: tuple[int, ...] = ()) -> Spec | TabularSpec:
+def spec_for(env: gymnasium.Env[Any, Any], algo: str, angles: tuple[int, ...] | None = None) -> Spec | TabularSpec:
     """What an algorithm has to know of an environment.
 
     Args:
-        angles: Which numbers of the observation are angles.
+        angles: Which numbers of the observation are angles; None for those of a known task.
 
     Raises:
         UnsupportedEnvironment: It cannot learn in these spaces; the algorithms that can are named.
@@ -31,9 +32,9 @@ def spec_for(env: gymnasium.Env[Any, Any], algo: str, angles: tuple[int, ...] = 
         raise UnsupportedEnvironment(f"{error} {hint}") from error
 
 
-def _read(env: gymnasium.Env[Any, Any], algo: str, angles: tuple[int, ...] = ()) -> Spec | TabularSpec:
+def _read(env: gymnasium.Env[Any, Any], algo: str, angles: tuple[int, ...] | None = None) -> Spec | TabularSpec:
     if algo not in TABULAR_ALGOS:
-        return spec_of(env, algo, angles)
+        return spec_of(env, algo, angles_of(env) if angles is None else angles)
     spec = tabular_spec_of(env, algo)
     if angles:
         raise ConfigError(f"{algo} learns in tables of numbered states, of which none is an angle; leave angles empty.")

@@ -80,5 +80,5 @@ def _gaps(ensemble: Ensemble, rows: Transition) -> tuple[Array, Array]:
     params = jax.tree.map(lambda leaf: leaf[ensemble.elites], ensemble.params)
     x = ensemble.inputs.normalize(jnp.concatenate([rows.obs, rows.action], axis=-1))
     mean, log_var = predict_normalized(params, jnp.broadcast_to(x, (ensemble.elites.shape[0], *x.shape)))
-    target = make_targets(rows.obs, rows.reward, rows.next_obs, residual=ensemble.residual)
+    target = make_targets(ensemble, rows)
     return ensemble.targets.denormalize(mean) - target, jnp.exp(0.5 * log_var) * ensemble.targets.std
