@@ -48,6 +48,15 @@ def test_every_row_is_either_held_out_or_trained_on_by_some_and_the_first_two_ar
     assert 0.97 * CAPACITY < len(covered) < CAPACITY
 
 
+def test_without_a_bootstrap_every_member_learns_from_every_row_that_is_not_held_out():
+    split = make_split(jax.random.key(0), CAPACITY, MEMBERS, 0.2, bootstrap=False)
+    rest = np.setdiff1d(np.arange(CAPACITY), np.asarray(split.holdout_slots))
+    for slots in np.asarray(split.train_slots):
+        np.testing.assert_array_equal(slots, rest)
+    # The same rows are held out with it and without.
+    np.testing.assert_array_equal(split.holdout_slots, SPLIT.holdout_slots)
+
+
 def test_the_bootstrap_is_drawn_with_replacement():
     candidates = CAPACITY - len(SPLIT.holdout_slots)
     for member in range(MEMBERS):

@@ -101,7 +101,9 @@ class MBPODHAgent(Agent[MBPODHState]):
         if reward_fn is not None:
             check_reward_fn(reward_fn, spec)
         model = config.model
-        self.split = make_split(key, config.replay_capacity, model.ensemble_size, model.holdout_ratio)
+        self.split = make_split(
+            key, config.replay_capacity, model.ensemble_size, model.holdout_ratio, bootstrap=model.bootstrap
+        )
 
     def init(self, key: Key[Array, ""]) -> MBPODHState:
         learner_key, model_key = jax.random.split(key)

@@ -79,6 +79,9 @@ class HomoscedasticConfig:
     """Decoupled, of the last layer; 1/4 of it in the first."""
     holdout_ratio: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Share of real rows never trained on."""
+    bootstrap: bool = True
+    """Draw each member's rows with replacement, so that it learns from about two thirds of them; else every
+    member learns from all. Published: weights drawn from an exponential distribution."""
     max_holdout: PositiveInt = 5000
     """Held-out rows scored after each epoch, at most."""
     min_epoch_batches: PositiveInt = 50

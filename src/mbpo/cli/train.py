@@ -198,7 +198,8 @@ def _check_command_of(folder: Path, start: RunConfig, argv: list[str]) -> None:
     if arguments.out not in (None, folder):
         raise ConfigError(f"--resume {folder} and --out {arguments.out} name two folders; leave out --out.")
     if asked != saved:
-        here, there = (settings | settings.pop(section(settings["algo"])) for settings in (to_dict(asked), to_dict(saved)))
+        both = to_dict(asked), to_dict(saved)
+        here, there = (settings | settings.pop(section(settings["algo"])) for settings in both)
         said, had = (textwrap.shorten(" ".join(options(d)), 200) for d in (changed(here, there), changed(there, here)))
         raise ConfigError(
             f"The run in {folder} goes on with its own settings, and this is not the command that began it: it stands "

@@ -9,6 +9,10 @@ out was never trained on in an earlier round.
 The tables are drawn for the whole capacity and sorted by slot; with `size` rows in the buffer,
 a member's data are the entries below its count. So drawing a training row is O(1), and growing
 data recompile nothing.
+
+Without a bootstrap every member's data are all rows that are not held out, and members differ by their
+random start and their batches alone (Lakshminarayanan et al. 2017, arXiv:1612.01474): a bootstrap hides 1/e of
+the rows from each member, which is dear where rows are few.
 """
 
 import equinox as eqx
@@ -28,18 +32,22 @@ class DataSplit(eqx.Module):
     """Slots held out from every member, ascending."""
 
 
-def make_split(key: Key[Array, ""], capacity: int, ensemble_size: int, holdout_ratio: float) -> DataSplit:
+def make_split(
+    key: Key[Array, ""], capacity: int, ensemble_size: int, holdout_ratio: float, *, bootstrap: bool = True
+) -> DataSplit:
     """Draw the tables for a buffer of `capacity` rows.
 
     Args:
         holdout_ratio: Share of rows held out, 0 < ratio < 1. The first slot is always held out
             and the second always trained on by every member, so neither side is ever empty.
+        bootstrap: Draw each member's rows with replacement, or give every member all of them once.
     """
     # NumPy draws millions of Poisson numbers many times faster than a compiled loop would.
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     held_out = rng.random(capacity) < holdout_ratio
     held_out[0], held_out[1] = True, False
-    counts = rng.poisson(1.0, (ensemble_size, capacity)) * ~held_out
+    shape = (ensemble_size, capacity)
+    counts = (rng.poisson(1.0, shape) if bootstrap else np.ones(shape, int)) * ~held_out
     counts[:, 1] = np.maximum(counts[:, 1], 1)
     slots = np.arange(capacity)
     entries = counts.sum(axis=1)
