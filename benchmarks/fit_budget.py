@@ -3,14 +3,16 @@
     python benchmarks/fit_budget.py RUN --variant dh --out benchmarks/results/fit_budget/dh.csv
     python benchmarks/fit_budget.py RUN --variant mbpo-64-1e-3-400 --every 250 ...  # and so on: VARIANTS below
     python benchmarks/fit_budget.py RUN --variant dh --warm --first 28000 --last 32000 ...
+    python benchmarks/fit_budget.py RUN --variant rows-all-decay ...
 
 RUN is any run folder with a replay buffer; its real transitions are replayed in the order in which they
 came. The model is fitted to the first of them, then refitted from warm weights as more arrive, as in
 training. After every fit it is judged on the next transitions, which it has not seen, brought by
 policies that came later: what rollouts until the next refit will meet. One line a fit: processor
 seconds (without compiling), gradient steps, the epoch that was kept, held-out error, and the error on what
-came next. With `--warm` the first fit begins with the model that the run ended with, and with its hold-out:
-for a run whose refits have come to nothing, how others would have gone on.
+came next, of the members' mean and, on average, of a member, which is what imagines. With `--warm` the first
+fit begins with the model that the run ended with, and with its hold-out: for a run whose refits have come to
+nothing, how others would have gone on.
 """
 
 import os
@@ -31,8 +33,7 @@ from jax import Array
 
 from mbpo.agents.config import ModelConfig
 from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
-from mbpo.agents.world_model import init_model, refit
-from mbpo.data.split import make_split
+from mbpo.agents.world_model import init_model, refit, split_rows
 from mbpo.model.ensemble import predict_normalized
 from mbpo.model.epoch import normalized_rows
 from mbpo.training.algorithms import load
@@ -47,6 +48,7 @@ COLUMNS = (
     "best_epoch",
     "holdout_error",
     "next_error",
+    "next_member_error",
     "next_nll",
 )
 
@@ -76,6 +78,10 @@ def dh(batch_size: int, learning_rate: float, epochs: int) -> Variant:
     return Variant(HomoscedasticConfig, sizes | EQUAL_STEPS)
 
 
+DECAYING = {"learning_rate": 1e-2, "weight_decay": 0.6}
+ALL_ROWS = {"bootstrap": False, "holdout_ratio": 0.05}
+
+
 def mbpo(batch_size: int, learning_rate: float, epochs: int) -> Variant:
     """MBPO's model in so many epochs of 50 gradient steps."""
     sizes = {"batch_size": batch_size, "learning_rate": learning_rate, "max_epochs": epochs}
@@ -87,24 +93,29 @@ VARIANTS = {
     "dh-gated": Variant(HomoscedasticConfig, {"improvement": 0.1}),
     "dh-published": Variant(HomoscedasticConfig, PUBLISHED | {"patience": 50.0, "max_epochs": 620}),
     **{f"dh-{rows}-{rate}": dh(rows, float(rate), 20) for rows in (64, 256, 2048) for rate in ("1e-3", "3e-3")},
+    "rows-bootstrap": Variant(HomoscedasticConfig),
+    "rows-bootstrap-decay": Variant(HomoscedasticConfig, DECAYING),
+    "rows-all": Variant(HomoscedasticConfig, ALL_ROWS),
+    "rows-all-decay": Variant(HomoscedasticConfig, ALL_ROWS | DECAYING),
     "mbpo": Variant(ModelConfig),
     **{f"mbpo-256-{rate}-{50 * n}": mbpo(256, float(rate), n) for rate in ("1e-3", "3e-3") for n in (1, 3, 8)},
     **{f"mbpo-64-1e-3-{50 * n}": mbpo(64, 1e-3, n) for n in (3, 8, 24)},
 }
 
 
-def next_scores(state: Any, rows: Transition) -> tuple[float, float]:
-    """Of the elites' mean: the mean over rows of the root of the mean square over outputs, in units of the
-    targets' spread; and −log likelihood under the mixture's mean and variance, without log √2π."""
+def next_scores(state: Any, rows: Transition) -> tuple[float, float, float]:
+    """The mean over rows of the root of the mean square over outputs, in units of the targets' spread, of the
+    elites' mean and on average of an elite; and −log likelihood under the mixture's mean and variance, without
+    log √2π."""
     ensemble = state.ensemble
     x, y = normalized_rows(ensemble, rows)
     mean, log_var = predict_normalized(ensemble.params, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
     mean, variance = mean[ensemble.elites], jnp.exp(log_var[ensemble.elites])
     middle = mean.mean(axis=0)
     spread = variance.mean(axis=0) + mean.var(axis=0)
-    error = jnp.sqrt(jnp.mean((middle - y) ** 2, axis=-1)).mean()
+    error, member_error = (jnp.sqrt(jnp.mean((guess - y) ** 2, axis=-1)).mean() for guess in (middle, mean))
     nll = jnp.sum(0.5 * (middle - y) ** 2 / spread + 0.5 * jnp.log(spread), axis=-1).mean()
-    return float(error), float(nll)
+    return float(error), float(member_error), float(nll)
 
 
 class Refit(NamedTuple):
@@ -147,7 +158,7 @@ def refits(
     split_key, init_key, fit_key = jax.random.split(jax.random.key(seed), 3)
     split, state = agent.split, learned.model
     if not warm:
-        split = make_split(split_key, end, config.ensemble_size, config.holdout_ratio)
+        split = split_rows(config, end, split_key)
         state = init_model(replace(source.spec, angles=angles), config, init_key)
     replay = replace(real, data=data)
     fit = jax.jit(lambda state, replay, key: refit(state, replay, split, key, config))
@@ -178,7 +189,7 @@ def main() -> None:
         lines = csv.DictWriter(file, COLUMNS)
         lines.writeheader()
         for found in refits(known.run, VARIANTS[known.variant], sizes, seed=known.seed, warm=known.warm):
-            error, nll = next_scores(found.state, found.coming)
+            error, member_error, nll = next_scores(found.state, found.coming)
             metrics = found.metrics
             line = {
                 "variant": known.variant,
@@ -189,6 +200,7 @@ def main() -> None:
                 "best_epoch": int(metrics["model_best_epoch"]) if "model_best_epoch" in metrics else "",
                 "holdout_error": round(float(metrics["model_holdout_error"]), 5),
                 "next_error": round(error, 5),
+                "next_member_error": round(member_error, 5),
                 "next_nll": round(nll, 4),
             }
             lines.writerow(line)

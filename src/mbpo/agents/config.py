@@ -87,6 +87,9 @@ class ModelConfig:
     """Of the last layer; earlier ones follow the published profile (¼, ½, ¾, ¾, 1)."""
     holdout_ratio: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Share of real rows never trained on."""
+    bootstrap: bool = True
+    """Draw each member's rows with replacement, so that it learns from about two thirds of them, as published; else
+    every member learns from all."""
     max_holdout: PositiveInt = 5000
     """Held-out rows scored after each epoch, at most."""
     patience: PositiveInt = 5

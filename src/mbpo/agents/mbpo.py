@@ -46,9 +46,9 @@ from mbpo.agents.sac import (
     sac_updates_drawn,
     sample_action,
 )
-from mbpo.agents.world_model import completed, init_model, init_termination, refit, refit_termination
+from mbpo.agents.world_model import completed, init_model, init_termination, refit, refit_termination, split_rows
 from mbpo.data.replay import Replay, insert, make_replay, retain_newest, sample_mixed
-from mbpo.data.split import DataSplit, make_split
+from mbpo.data.split import DataSplit
 from mbpo.model.fit import FitState
 from mbpo.model.gates.bound import bounded_length
 from mbpo.model.gates.schedule import scheduled_rollout_length
@@ -98,8 +98,7 @@ class MBPOAgent(Agent[MBPOState]):
         self.reward_fn = reward_fn
         if reward_fn is not None:
             check_reward_fn(reward_fn, spec)
-        model = config.model
-        self.split = make_split(key, config.replay_capacity, model.ensemble_size, model.holdout_ratio)
+        self.split = split_rows(config.model, config.replay_capacity, key)
 
     def init(self, key: Key[Array, ""]) -> MBPOState:
         sac_key, model_key = jax.random.split(key)

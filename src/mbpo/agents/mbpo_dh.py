@@ -39,9 +39,10 @@ from mbpo.agents.world_model import (
     init_termination,
     refit,
     refit_termination,
+    split_rows,
 )
 from mbpo.data.replay import Replay, draw_slots, insert, make_replay, sample_rows
-from mbpo.data.split import DataSplit, make_split
+from mbpo.data.split import DataSplit
 from mbpo.model.differentiable import as_differentiable_step
 from mbpo.model.ensemble import Ensemble
 from mbpo.model.fit import FitState
@@ -100,10 +101,7 @@ class MBPODHAgent(Agent[MBPODHState]):
         self.reward_fn = reward_fn
         if reward_fn is not None:
             check_reward_fn(reward_fn, spec)
-        model = config.model
-        self.split = make_split(
-            key, config.replay_capacity, model.ensemble_size, model.holdout_ratio, bootstrap=model.bootstrap
-        )
+        self.split = split_rows(config.model, config.replay_capacity, key)
 
     def init(self, key: Key[Array, ""]) -> MBPODHState:
         learner_key, model_key = jax.random.split(key)

@@ -35,9 +35,9 @@ from mbpo.agents.base import Agent
 from mbpo.agents.config import ModelConfig
 from mbpo.agents.exploration import held_random_action
 from mbpo.agents.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Share, settings
-from mbpo.agents.world_model import completed, init_model, init_termination, refit, refit_termination
+from mbpo.agents.world_model import completed, init_model, init_termination, refit, refit_termination, split_rows
 from mbpo.data.replay import Replay, insert, make_replay
-from mbpo.data.split import DataSplit, make_split
+from mbpo.data.split import DataSplit
 from mbpo.errors import ConfigError
 from mbpo.model.ensemble import Ensemble, as_model_step
 from mbpo.model.fit import FitState
@@ -167,8 +167,7 @@ class PETSAgent(Agent[PETSState]):
         self.reward_fn = reward_fn
         if reward_fn is not None:
             check_reward_fn(reward_fn, spec)
-        model = config.model
-        self.split = make_split(key, config.replay_capacity, model.ensemble_size, model.holdout_ratio)
+        self.split = split_rows(config.model, config.replay_capacity, key)
 
     def init(self, key: Key[Array, ""]) -> PETSState:
         spec, config = self.spec, self.config

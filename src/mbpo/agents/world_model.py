@@ -10,7 +10,7 @@ from mbpo.agents.config import ModelConfig
 from mbpo.agents.limits import adam
 from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
 from mbpo.data.replay import Replay
-from mbpo.data.split import DataSplit
+from mbpo.data.split import DataSplit, make_split
 from mbpo.errors import ConfigError
 from mbpo.model.ensemble import make_ensemble, unfitted
 from mbpo.model.fit import FitState, fit_ensemble
@@ -75,6 +75,11 @@ def _init_homoscedastic(spec: Spec, config: HomoscedasticConfig, key: Key[Array,
         angles=spec.angles,
     )
     return FitState(ensemble, jnp.zeros((), jnp.int32))
+
+
+def split_rows(config: ModelConfig | HomoscedasticConfig, capacity: int, key: Key[Array, ""]) -> DataSplit:
+    """Which rows of a buffer are held out and which each member learns from, once for a whole run."""
+    return make_split(key, capacity, config.ensemble_size, config.holdout_ratio, bootstrap=config.bootstrap)
 
 
 def refit(

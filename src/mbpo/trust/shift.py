@@ -21,9 +21,8 @@ from jaxtyping import Array, Float, Key
 
 from mbpo.agents.config import ModelConfig
 from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
-from mbpo.agents.world_model import init_model, refit
+from mbpo.agents.world_model import init_model, refit, split_rows
 from mbpo.data.replay import Replay, make_replay
-from mbpo.data.split import make_split
 from mbpo.model.ensemble import Ensemble
 from mbpo.trust.one_step import one_step
 from mbpo.trust.subject import Behaviour
@@ -144,7 +143,7 @@ def fit_fresh(
     largest = max(sizes)
     refits, epochs = budget(config, spec, largest)
     config = replace(config, max_epochs=epochs, first_fit_factor=1)
-    split = make_split(split_key, largest, config.ensemble_size, config.holdout_ratio)
+    split = split_rows(config, largest, split_key)
     empty = make_replay(largest, spec.obs_dim, spec.action_dim)
     fit = jax.jit(partial(refit, config=config))
     columns = jax.tree.map(lambda column: jnp.asarray(column[:largest]), data)
