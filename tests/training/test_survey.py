@@ -67,6 +67,17 @@ def look(folder) -> survey.Standing:
 # --- what a run is doing ----------------------------------------------------------------------
 
 
+def test_the_first_fit_is_no_pace(make):
+    # 300 s for it and the updates owed, in the record of 120 steps; then a step a second.
+    folder = make(returns=((100, -5.0, 10.0), (120, -4.0, 330.0)))
+    say(folder, step=140, wall_time=350.0)
+    assert look(folder).steps_per_second == pytest.approx(1.0)
+    # Until there is a record after it, it is all there is.
+    only = make("only", returns=((100, -5.0, 10.0), (120, -4.0, 330.0)))
+    say(only, step=120, wall_time=330.0)
+    assert look(only).steps_per_second == pytest.approx(20 / 320)
+
+
 def test_a_run_under_way(make):
     folder = make()
     say(folder, step=250, wall_time=310.0, age=7.0)

@@ -141,13 +141,18 @@ def _state(status: dict[str, Any], whole: bool, age: float, gap: float) -> tuple
 
 
 def _pace(config: RunConfig, records: list[Record], step: int, seconds: float) -> float | None:
-    """Steps per second lately; random steps cost next to nothing and say nothing of what follows."""
+    """Steps per second lately.
+
+    Random steps cost next to nothing and say nothing of what follows. The first fit and the updates that are owed
+    for them come before the next record, and count only while there is nothing after it to tell from.
+    """
     random_steps = getattr(config.chosen, "random_steps", 0)
-    points = [(r["env_step"], _number(r.get("wall_time"))) for r in records if r["env_step"] >= random_steps]
-    earlier = [point for point in points if point[1] <= seconds - max(60.0, PACE_SHARE * seconds)] or points[:1]
-    if not earlier or seconds <= earlier[-1][1] or step <= earlier[-1][0]:
-        return None
-    return float((step - earlier[-1][0]) / (seconds - earlier[-1][1]))
+    learned = [(r["env_step"], _number(r.get("wall_time"))) for r in records if r["env_step"] >= random_steps]
+    for points in (learned[1:], learned):
+        earlier = [point for point in points if point[1] <= seconds - max(60.0, PACE_SHARE * seconds)] or points[:1]
+        if earlier and seconds > earlier[-1][1] and step > earlier[-1][0]:
+            return float((step - earlier[-1][0]) / (seconds - earlier[-1][1]))
+    return None
 
 
 def _longest_gap(records: list[Record]) -> float:
