@@ -11,6 +11,47 @@ ANT = {
     "fits four times as long (`--model.max-epochs 60 --model.patience 100`)": "ant_v4_fit_budget",
     "another fit": "ant_v4_better_fit",
 }
+ALL_ROWS = {"every row, weights that decay (0.6)": "ant_v4_all_rows"}
+
+
+MEMBER_ROWS = {
+    "a bootstrap of 80 %: as it is": "rows-bootstrap",
+    "and weights decay": "rows-bootstrap-decay",
+    "95 %, every member the same": "rows-all",
+    "and weights decay ": "rows-all-decay",
+}
+"""Ways to fit the same transitions of Ant: files of fit_budget.py."""
+
+
+def member_rows() -> str:
+    """What a bootstrap costs a model of Ant: errors on what comes next, of the members' mean and of a member."""
+    shown = (5000, 6000, 8000, 10_000, 12_000)
+    heads = " | ".join(f"{size:,} rows" for size in shown)
+    lines = [f"| a member learns from | CPU s a refit | {heads} |", "|---" * (len(shown) + 2) + "|"]
+    for name, variant in MEMBER_ROWS.items():
+        with (RESULTS / "fit_budget" / f"ant-{variant}.csv").open() as file:
+            fits = {int(fit["rows"]): fit for fit in csv.DictReader(file)}
+        refits = [float(fit["cpu_seconds"]) for size, fit in fits.items() if size > shown[0]]
+        errors = [
+            " / ".join(f"{float(fits[size][error]):.2f}" for error in ("next_error", "next_member_error"))
+            for size in shown
+        ]
+        lines.append(f"| {name} | {sum(refits) / len(refits):.0f} | {' | '.join(errors)} |")
+    return "\n".join(lines)
+
+
+def fitted_anew() -> str:
+    """The same policy from the same states on the back: in the model it learned in, in one fitted anew, and really."""
+    lines = ["| after so many steps | its own model | fitted anew | MuJoCo |", "|---" * 4 + "|"]
+    with (RESULTS / "turned_over" / "all_rows.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["kind"] == "on its back":
+                cells = [
+                    f"{float(row[f'{where}_feet_down']):.0%}, {float(row[f'{where}_reward']):.1f}"
+                    for where in ("imagined", "anew", "real")
+                ]
+                lines.append(f"| {row['steps']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def turned_over() -> str:
@@ -35,7 +76,10 @@ def turned_over() -> str:
 
 
 TABLES = {
-    "ant_variants": lambda: one_seed(ANT, 0, range(7500, 37_501, 2500)),
+    "member_rows": member_rows,
+    "ant_variants": lambda: one_seed(ANT | ALL_ROWS, 0, range(7500, 37_501, 2500)),
+    "ant_seed_1": lambda: one_seed(ALL_ROWS, 1, range(7500, 25_001, 2500)),
+    "fitted_anew": fitted_anew,
     "turned_over": turned_over,
     "humanoid": lambda: one_seed({"return": "humanoid_v4_mbpo_dh"}, 0, range(5000, 20_001, 2500)),
 }

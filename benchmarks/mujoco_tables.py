@@ -29,6 +29,7 @@ WALKER2D_SEED_1 = {
     "the actor hears critics at ends (`--learner.judge-ends`)": "walker2d_unclipped_judge_ends",
     "fits up to three times as long (`--model.max-epoch-batches 300`)": "walker2d_unclipped_fit_budget",
     "rests between refits": "walker2d_unclipped_updates_at_refit",
+    "every row, weights that decay (0.3)": "walker2d_unclipped_all_rows",
 }
 LEARNED = 15_000
 """Real steps after which an episode that pays less than half of what one paid before has failed."""

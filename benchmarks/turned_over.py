@@ -4,10 +4,12 @@
         --out benchmarks/results/turned_over/mbpo_dh.csv
 
 RUN is a run of double horizon on Ant-v4. From its newest real states of each kind, upright and on the back, the
-policy that it ended with is followed through its model and through MuJoCo, set to the same states. One line for each
-kind and number of steps: how upright the torso is on average (the cosine of its tilt: 1 upright, −1 on the back), the
-share of ants with their feet down (cosine above 0), and the mean reward of that step, imagined and real, among those
-that have not ended. Besides: the share of the run's own steps that were of that kind, and the critics' mean Q at the
+policy that it ended with is followed through its model, through one that is fitted anew, from other weights, to
+the same rows with the same settings, and through MuJoCo, set to the same states. The second tells what the first
+owes to the data and what to the policy having learned in it. One line for each kind and number of steps: how
+upright the torso is on average (the cosine of its tilt: 1 upright, −1 on the back), the share of ants with their
+feet down (cosine above 0), and the mean reward of that step, imagined in both models and real, among those that
+have not ended. Besides: the share of the run's own steps that were of that kind, and the critics' mean Q at the
 start states.
 """
 
@@ -27,6 +29,8 @@ import numpy as np
 
 from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState, World
 from mbpo.agents.value_gradient import q_values
+from mbpo.agents.world_model import init_model, refit
+from mbpo.model.fit import FitState
 from mbpo.training.algorithms import load
 
 POSITIONS = 13
@@ -41,18 +45,28 @@ def uprightness(obs: np.ndarray) -> np.ndarray:
     return (w**2 - x**2 - y**2 + z**2) / (w**2 + x**2 + y**2 + z**2)
 
 
-def imagined(agent: MBPODHAgent, state: MBPODHState, obs: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(next observations, rewards) of each step, of the ants that had not ended before it."""
-    step = agent.model_step(World(state.model.ensemble, state.termination))
-    model = jax.jit(lambda obs, action, key: step(obs, action, key))
+def imagined(
+    agent: MBPODHAgent, state: MBPODHState, model: FitState, obs: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(next observations, rewards) of each step in a model, of the ants that had not ended before it."""
+    step = agent.model_step(World(model.ensemble, state.termination))
+    follow = jax.jit(lambda obs, action, key: step(obs, action, key))
     alive, found = np.ones(len(obs), bool), []
     for key in jax.random.split(jax.random.key(1), STEPS):
         act_key, model_key = jax.random.split(key)
-        out = model(jnp.asarray(obs), agent.sample(state, jnp.asarray(obs), act_key), model_key)
+        out = follow(jnp.asarray(obs), agent.sample(state, jnp.asarray(obs), act_key), model_key)
         obs = np.asarray(out.next_obs)
         found.append((obs[alive], np.asarray(out.reward)[alive]))
         alive &= ~np.asarray(out.terminated)
     return found
+
+
+def fitted_anew(agent: MBPODHAgent, state: MBPODHState) -> FitState:
+    """A model that begins with other weights; data, hold-out and settings are the run's own."""
+    init_key, fit_key = jax.random.split(jax.random.key(3))
+    config = agent.config.model
+    fit = jax.jit(lambda model: refit(model, state.real, agent.split, fit_key, config)[0])
+    return fit(init_model(agent.spec, config, init_key))
 
 
 def real(agent: MBPODHAgent, state: MBPODHState, env: Any, obs: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -80,6 +94,7 @@ def lines(run: Path) -> list[dict[str, object]]:
     env.reset(seed=0)
     every = np.asarray(state.real.data.obs[: int(state.real.size)])
     tilt, found = uprightness(every), []
+    anew = fitted_anew(agent, state)
     for kind, chosen in {"upright": tilt > 0.8, "on its back": tilt < -0.8}.items():
         newest = np.flatnonzero(chosen)
         newest = newest[newest >= len(every) - NEWEST]
@@ -92,11 +107,15 @@ def lines(run: Path) -> list[dict[str, object]]:
             action,
             agent.eyes(state.model.ensemble.inputs),
         )
-        both = {"imagined": imagined(agent, state, obs), "real": real(agent, state, env, obs)}
+        paths = {
+            "imagined": imagined(agent, state, state.model, obs),
+            "anew": imagined(agent, state, anew, obs),
+            "real": real(agent, state, env, obs),
+        }
         for steps in SHOWN:
             line = {"run": run.parent.name, "kind": kind, "share": round(float(chosen[5000:].mean()), 3)}
             line |= {"q": round(float(q.mean()), 1), "steps": steps}
-            for name, path in both.items():
+            for name, path in paths.items():
                 upright = uprightness(path[steps - 1][0])
                 line[f"{name}_tilt"] = round(float(upright.mean()), 3)
                 line[f"{name}_feet_down"] = round(float((upright > 0).mean()), 3)

@@ -69,13 +69,18 @@ def look(folder) -> survey.Standing:
 
 def test_the_first_fit_is_no_pace(make):
     # 300 s for it and the updates owed, in the record of 120 steps; then a step a second.
-    folder = make(returns=((100, -5.0, 10.0), (120, -4.0, 330.0)))
-    say(folder, step=140, wall_time=350.0)
+    folder = make(returns=((100, -5.0, 10.0), (120, -4.0, 330.0), (150, -4.0, 360.0)))
+    say(folder, step=190, wall_time=400.0)
     assert look(folder).steps_per_second == pytest.approx(1.0)
-    # Until there is a record after it, it is all there is.
-    only = make("only", returns=((100, -5.0, 10.0), (120, -4.0, 330.0)))
-    say(only, step=120, wall_time=330.0)
-    assert look(only).steps_per_second == pytest.approx(20 / 320)
+    # Until there is a minute after it, it is all there is; a second would tell nothing.
+    say(folder, step=151, wall_time=361.0)
+    assert look(folder).steps_per_second == pytest.approx(51 / 351)
+
+
+def test_a_first_record_after_the_random_steps(make):
+    folder = make(returns=((120, -4.0, 330.0), (150, -4.0, 360.0)))
+    say(folder, step=200, wall_time=420.0)
+    assert look(folder).steps_per_second == pytest.approx(50 / 60)
 
 
 def test_a_run_under_way(make):

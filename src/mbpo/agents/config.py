@@ -88,8 +88,8 @@ class ModelConfig:
     holdout_ratio: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Share of real rows never trained on."""
     bootstrap: bool = True
-    """Draw each member's rows with replacement, so that it learns from about two thirds of them, as published; else
-    every member learns from all."""
+    """Draw each member's rows with replacement, so that it learns from about two thirds of those that are not held
+    out, as published; else every member learns from all of these. What learns when episodes end does likewise."""
     max_holdout: PositiveInt = 5000
     """Held-out rows scored after each epoch, at most."""
     patience: PositiveInt = 5

@@ -80,8 +80,9 @@ class HomoscedasticConfig:
     holdout_ratio: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Share of real rows never trained on."""
     bootstrap: bool = True
-    """Draw each member's rows with replacement, so that it learns from about two thirds of them; else every
-    member learns from all. Published: weights drawn from an exponential distribution."""
+    """Draw each member's rows with replacement, so that it learns from about two thirds of those that are not
+    held out; else every member learns from all of these. What learns when episodes end does likewise.
+    Published: weights drawn from an exponential distribution."""
     max_holdout: PositiveInt = 5000
     """Held-out rows scored after each epoch, at most."""
     min_epoch_batches: PositiveInt = 50

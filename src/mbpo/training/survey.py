@@ -28,8 +28,8 @@ QUIET_GAPS = 3.0
 """And so many times its longest silence between records."""
 MAX_SECONDS = 1e10
 """Three centuries: more is no time that a run took, or one that is worth telling."""
-PACE_SHARE = 0.25
-"""The pace is that of this last share of a run's time, a minute at least."""
+PACE_SHARE, MIN_PACE_SECONDS = 0.25, 60.0
+"""The pace is that of this last share of a run's time, and of so many seconds at least."""
 
 
 @dataclass(frozen=True)
@@ -143,16 +143,18 @@ def _state(status: dict[str, Any], whole: bool, age: float, gap: float) -> tuple
 def _pace(config: RunConfig, records: list[Record], step: int, seconds: float) -> float | None:
     """Steps per second lately.
 
-    Random steps cost next to nothing and say nothing of what follows. The first fit and the updates that are owed
-    for them come before the next record, and count only while there is nothing after it to tell from.
+    Random steps cost next to nothing and say nothing of what follows. The first fit, and the updates that are owed for
+    them, come before the next record: they count only until there is a minute after that record to tell from.
     """
     random_steps = getattr(config.chosen, "random_steps", 0)
     learned = [(r["env_step"], _number(r.get("wall_time"))) for r in records if r["env_step"] >= random_steps]
-    for points in (learned[1:], learned):
-        earlier = [point for point in points if point[1] <= seconds - max(60.0, PACE_SHARE * seconds)] or points[:1]
-        if earlier and seconds > earlier[-1][1] and step > earlier[-1][0]:
-            return float((step - earlier[-1][0]) / (seconds - earlier[-1][1]))
-    return None
+    after = learned[1:2] and seconds - learned[1][1] >= MIN_PACE_SECONDS
+    points = learned[1:] if after else learned
+    window = max(MIN_PACE_SECONDS, PACE_SHARE * seconds)
+    earlier = [point for point in points if point[1] <= seconds - window] or points[:1]
+    if not earlier or seconds <= earlier[-1][1] or step <= earlier[-1][0]:
+        return None
+    return float((step - earlier[-1][0]) / (seconds - earlier[-1][1]))
 
 
 def _longest_gap(records: list[Record]) -> float:
