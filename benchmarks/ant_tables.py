@@ -41,16 +41,23 @@ def member_rows() -> str:
 
 
 def fitted_anew() -> str:
-    """The same policy from the same states on the back: in the model it learned in, in one fitted anew, and really."""
-    lines = ["| after so many steps | its own model | fitted anew | MuJoCo |", "|---" * 4 + "|"]
-    with (RESULTS / "turned_over" / "all_rows.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["kind"] == "on its back":
-                cells = [
-                    f"{float(row[f'{where}_feet_down']):.0%}, {float(row[f'{where}_reward']):.1f}"
-                    for where in ("imagined", "anew", "real")
-                ]
-                lines.append(f"| {row['steps']} | {' | '.join(cells)} |")
+    """The same policy from the same states on the back: in the model it learned in, in ones fitted anew, and really."""
+    shown = [  # What, in which file of turned_over.py, in which of its columns.
+        ("its own model", "all_rows", "imagined"),
+        ("fitted anew", "all_rows", "anew"),
+        ("longer, less decay", "all_rows_longer", "anew"),
+        ("longer, a bootstrap", "all_rows_bootstrap", "anew"),
+        ("MuJoCo", "all_rows", "real"),
+    ]
+    found = {}
+    for file_name in {name for _, name, _ in shown}:
+        with (RESULTS / "turned_over" / f"{file_name}.csv").open() as file:
+            found[file_name] = {row["steps"]: row for row in csv.DictReader(file) if row["kind"] == "on its back"}
+    lines = [f"| after so many steps | {' | '.join(head for head, _, _ in shown)} |", "|---" * (len(shown) + 1) + "|"]
+    for steps in found["all_rows"]:
+        rows = [(found[name][steps], where) for _, name, where in shown]
+        cells = [f"{float(row[f'{where}_feet_down']):.0%}, {float(row[f'{where}_reward']):.1f}" for row, where in rows]
+        lines.append(f"| {steps} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/turned_over.py runs/benchmarks/ant_v4_mbpo_dh/seed-00 \
         --out benchmarks/results/turned_over/mbpo_dh.csv
+    python benchmarks/turned_over.py RUN --anew weight_decay=0.2 batch_size=256 --out ...
 
 RUN is a run of double horizon on Ant-v4. From its newest real states of each kind, upright and on the back, the
 policy that it ended with is followed through its model, through one that is fitted anew, from other weights, to
@@ -10,7 +11,7 @@ owes to the data and what to the policy having learned in it. One line for each 
 upright the torso is on average (the cosine of its tilt: 1 upright, −1 on the back), the share of ants with their
 feet down (cosine above 0), and the mean reward of that step, imagined in both models and real, among those that
 have not ended. Besides: the share of the run's own steps that were of that kind, and the critics' mean Q at the
-start states.
+start states. With `--anew` the new model has other settings than the run's own, and draws its own hold-out.
 """
 
 import os
@@ -19,6 +20,8 @@ os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_paralleli
 
 import argparse
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ import numpy as np
 
 from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState, World
 from mbpo.agents.value_gradient import q_values
-from mbpo.agents.world_model import init_model, refit
+from mbpo.agents.world_model import init_model, refit, split_rows
 from mbpo.model.fit import FitState
 from mbpo.training.algorithms import load
 
@@ -61,11 +64,12 @@ def imagined(
     return found
 
 
-def fitted_anew(agent: MBPODHAgent, state: MBPODHState) -> FitState:
-    """A model that begins with other weights; data, hold-out and settings are the run's own."""
-    init_key, fit_key = jax.random.split(jax.random.key(3))
-    config = agent.config.model
-    fit = jax.jit(lambda model: refit(model, state.real, agent.split, fit_key, config)[0])
+def fitted_anew(agent: MBPODHAgent, state: MBPODHState, changes: dict[str, Any]) -> FitState:
+    """A model that begins with other weights; the data are the run's own, and what is not changed of the settings."""
+    init_key, fit_key, split_key = jax.random.split(jax.random.key(3), 3)
+    config = replace(agent.config.model, **changes)
+    split = split_rows(config, state.real.capacity, split_key) if changes else agent.split
+    fit = jax.jit(lambda model: refit(model, state.real, split, fit_key, config)[0])
     return fit(init_model(agent.spec, config, init_key))
 
 
@@ -86,7 +90,7 @@ def real(agent: MBPODHAgent, state: MBPODHState, env: Any, obs: np.ndarray) -> l
     return [tuple(map(np.asarray, zip(*at, strict=True))) for at in found]  # pyright: ignore[reportReturnType]
 
 
-def lines(run: Path) -> list[dict[str, object]]:
+def lines(run: Path, changes: dict[str, Any]) -> list[dict[str, object]]:
     """A line for each kind of start state and number of steps."""
     source = load(run)
     agent, state = source.learned
@@ -94,7 +98,7 @@ def lines(run: Path) -> list[dict[str, object]]:
     env.reset(seed=0)
     every = np.asarray(state.real.data.obs[: int(state.real.size)])
     tilt, found = uprightness(every), []
-    anew = fitted_anew(agent, state)
+    anew = fitted_anew(agent, state, changes)
     for kind, chosen in {"upright": tilt > 0.8, "on its back": tilt < -0.8}.items():
         newest = np.flatnonzero(chosen)
         newest = newest[newest >= len(every) - NEWEST]
@@ -128,9 +132,11 @@ def lines(run: Path) -> list[dict[str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--anew", nargs="*", default=[], metavar="NAME=VALUE", help="of the model's settings")
     parser.add_argument("--out", type=Path, required=True)
     known = parser.parse_args()
-    found = lines(known.run)
+    pairs = (setting.split("=", 1) for setting in known.anew)
+    found = lines(known.run, {name: json.loads(value) for name, value in pairs})
     known.out.parent.mkdir(parents=True, exist_ok=True)
     with known.out.open("w", newline="") as file:
         table = csv.DictWriter(file, found[0])
