@@ -12,13 +12,11 @@ ANT = {
     "another fit": "ant_v4_better_fit",
 }
 ALL_ROWS = {"every row, weights that decay (0.6)": "ant_v4_all_rows"}
-
-
 MEMBER_ROWS = {
-    "a bootstrap of 80 %: as it is": "rows-bootstrap",
-    "and weights decay": "rows-bootstrap-decay",
-    "95 %, every member the same": "rows-all",
-    "and weights decay ": "rows-all-decay",
+    "a bootstrap of 80 %, as it is": "rows-bootstrap",
+    "a bootstrap of 80 %, weights decay": "rows-bootstrap-decay",
+    "95 %, the same for all": "rows-all",
+    "95 %, the same for all, weights decay": "rows-all-decay",
 }
 """Ways to fit the same transitions of Ant: files of fit_budget.py."""
 

@@ -31,8 +31,6 @@ WALKER2D_SEED_1 = {
     "rests between refits": "walker2d_unclipped_updates_at_refit",
     "every row, weights that decay (0.3)": "walker2d_unclipped_all_rows",
 }
-PENDULUM = {"a bootstrap": "pendulum", "every row that is not held out": "pendulum_all_rows"}
-"""What members of MBPO's ensemble learn from."""
 LEARNED = 15_000
 """Real steps after which an episode that pays less than half of what one paid before has failed."""
 
@@ -137,7 +135,7 @@ def clipped_velocities() -> str:
 
 
 def variants(folders: dict[str, str], steps: range) -> str:
-    """What changes to double horizon do on one task; in brackets how many seeds, where some were not so far."""
+    """What changes to an algorithm do on one task; in brackets how many seeds, where some were not so far."""
     lines = [f"| | seeds | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 2) + "|"]
     for name, folder in folders.items():
         at = {row["env_step"]: row for row in rows(RESULTS / folder / "summary.csv")}
@@ -280,7 +278,6 @@ TABLES = {
     "hopper_variants": lambda: variants(HOPPER, range(10_000, 35_001, 5000)),
     "walker2d_variants": lambda: variants(WALKER2D, range(10_000, 50_001, 5000)),
     "walker2d_ablations": lambda: one_seed(WALKER2D_SEED_1, 1, range(7500, 25_001, 2500)),
-    "pendulum_rows": lambda: variants(PENDULUM, range(300, 601, 100)),
     "failed_episodes": failed_episodes,
     "falls": falls,
     "pitch_as_angle": pitch_as_angle,

@@ -16,6 +16,7 @@ import numpy as np
 from ant_tables import TABLES as ANT
 from faults import tables as fault_tables
 from mujoco_tables import TABLES as MUJOCO
+from mujoco_tables import variants
 from read_results import RESULTS, learning_curve, rows
 from speed.tables import TABLES as SPEED
 
@@ -29,6 +30,8 @@ PAGES = (
     *(f"docs/{name}.md" for name in ("reliability", "speed", "theory")),
     *(f"docs/algorithms/{name}.md" for name in ALGORITHMS),
 )
+MEMBERS_LEARN_FROM = {"a bootstrap": "pendulum", "every row that is not held out": "pendulum_all_rows"}
+"""MBPO on Pendulum, by what the members of its ensemble learn from."""
 
 
 def regret(folder: str, steps: tuple[int, ...]) -> str:
@@ -224,6 +227,7 @@ def _rows_imagined(run: list[dict]) -> tuple[list[float], list[float]]:
 TABLES = {
     "pendulum": lambda: learning_curve("pendulum", (300, 400, 500, 600, 800, 1000)),
     "inverted_pendulum": lambda: learning_curve("inverted_pendulum", (500, 1000, 2000, 3000)),
+    "pendulum_rows": lambda: variants(MEMBERS_LEARN_FROM, range(300, 601, 100)),
     "pendulum_pets": lambda: learning_curve("pendulum_pets", (500, 1000)),
     "pendulum_sac": lambda: learning_curve("pendulum_sac", (1000, 2000, 3000, 4000, 5000)),
     "tabular": tabular,

@@ -198,6 +198,7 @@ def _check_command_of(folder: Path, start: RunConfig, argv: list[str]) -> None:
     if arguments.out not in (None, folder):
         raise ConfigError(f"--resume {folder} and --out {arguments.out} name two folders; leave out --out.")
     if asked != saved:
+        # The algorithm's settings beside the others, so that options are named as they are typed.
         both = to_dict(asked), to_dict(saved)
         here, there = (settings | settings.pop(section(settings["algo"])) for settings in both)
         said, had = (textwrap.shorten(" ".join(options(d)), 200) for d in (changed(here, there), changed(there, here)))

@@ -148,8 +148,8 @@ def _pace(config: RunConfig, records: list[Record], step: int, seconds: float) -
     """
     random_steps = getattr(config.chosen, "random_steps", 0)
     learned = [(r["env_step"], _number(r.get("wall_time"))) for r in records if r["env_step"] >= random_steps]
-    after = learned[1:2] and seconds - learned[1][1] >= MIN_PACE_SECONDS
-    points = learned[1:] if after else learned
+    told = len(learned) > 1 and seconds - learned[1][1] >= MIN_PACE_SECONDS
+    points = learned[1:] if told else learned
     window = max(MIN_PACE_SECONDS, PACE_SHARE * seconds)
     earlier = [point for point in points if point[1] <= seconds - window] or points[:1]
     if not earlier or seconds <= earlier[-1][1] or step <= earlier[-1][0]:
