@@ -16,6 +16,7 @@ from mbpo.model.fit import FitState
 from mbpo.model.homoscedastic import HomoscedasticParams, make_homoscedastic
 from mbpo.model.homoscedastic_fit import (
     chance_of_no_improvement,
+    decay_at,
     epoch_rate,
     fit_homoscedastic,
     homoscedastic_loss,
@@ -31,6 +32,7 @@ SETTINGS = {
     "final_rate_share": 1.0,
     "batch_size": 128,
     "weight_decay": 1e-3,
+    "weight_decay_rows": 0,
     "min_epoch_batches": 1,
     "max_epoch_batches": 6,
     "patience": 10,
@@ -174,3 +176,20 @@ def test_weight_decay_by_layer():
     updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
     for update, weight, share in zip(updates.network.weights, params.network.weights, (0.25, 0.625, 1.0), strict=True):
         np.testing.assert_allclose(update, -0.5 * share * weight, rtol=1e-5)
+
+
+def test_weight_decay_falls_with_more_rows():
+    found = [float(decay_at(jnp.asarray(rows), 0.6, 5000)) for rows in (0, 10, 5000, 10_000, 15_000)]
+    np.testing.assert_allclose(found, [0.6, 0.6, 0.6, 0.3, 0.2], rtol=1e-6)
+    assert decay_at(jnp.asarray(15_000), 0.6, 0) == 0.6
+
+
+def test_a_fit_decays_as_its_rows_say():
+    def weights(**changes):
+        fit = jax.jit(partial(fit_homoscedastic, **SETTINGS | {"max_epochs": 5, "improvement": 1.0} | changes))
+        state, _ = fit(fresh(), replay_of(400), SPLIT, jax.random.key(0))
+        return np.asarray(state.ensemble.params.network.weights[0])
+
+    falling = weights(weight_decay=2.0, weight_decay_rows=100)
+    np.testing.assert_allclose(falling, weights(weight_decay=0.5), rtol=1e-3, atol=1e-5)
+    assert np.abs(falling - weights(weight_decay=2.0)).mean() > 0.01

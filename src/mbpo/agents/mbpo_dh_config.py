@@ -77,6 +77,8 @@ class HomoscedasticConfig:
     """Rows per member and gradient step. Published: 2048."""
     weight_decay: NonNegativeFloat = 1e-3
     """Decoupled, of the last layer; 1/4 of it in the first."""
+    weight_decay_rows: NonNegativeInt = 0
+    """Real rows up to which weight_decay holds; with more it falls as 1 / rows. 0: it never falls, as published."""
     holdout_ratio: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Share of real rows never trained on."""
     bootstrap: bool = True

@@ -122,6 +122,7 @@ def _refit_homoscedastic(
         final_rate_share=config.final_rate_share,
         batch_size=config.batch_size,
         weight_decay=config.weight_decay,
+        weight_decay_rows=config.weight_decay_rows,
         min_epoch_batches=config.min_epoch_batches,
         max_epoch_batches=config.max_epoch_batches,
         patience=max(round(config.patience * math.log(outputs)), 1),

@@ -127,13 +127,23 @@ def _judged(search: _Search, scores: Float[Array, " holdout"], count: Int[Array,
     )
 
 
-def make_optimizer(weight_decay: float, num_layers: int) -> optax.GradientTransformation:
+def decay_at(rows: Int[Array, ""], weight_decay: float, constant_rows: int) -> float | Float[Array, ""]:
+    """`weight_decay` up to `constant_rows` rows; beyond, in proportion to 1 / rows. With 0 it never falls.
+
+    The loss is a mean over rows: next to their sum, a prior on the weights counts 1 / rows.
+    """
+    if constant_rows == 0:
+        return weight_decay
+    return weight_decay * jnp.minimum(constant_rows / jnp.maximum(rows, 1), 1.0)
+
+
+def make_optimizer(weight_decay: float | Float[Array, ""], num_layers: int) -> optax.GradientTransformation:
     """AdamW at a learning rate of 1, with each layer's share of the weight decay, on weights and biases, and the
     noise's own."""
     shares = decay_shares(num_layers)
 
     def decay(updates: HomoscedasticParams, params: HomoscedasticParams) -> HomoscedasticParams:
-        def add(update: Array, value: Array, rate: float) -> Array:
+        def add(update: Array, value: Array, rate: float | Array) -> Array:
             return update + rate * value
 
         network, rates = params.network, [weight_decay * share for share in shares]
@@ -157,6 +167,7 @@ def fit_homoscedastic(
     final_rate_share: float,
     batch_size: int,
     weight_decay: float,
+    weight_decay_rows: int,
     min_epoch_batches: int,
     max_epoch_batches: int,
     patience: int,
@@ -178,13 +189,15 @@ def fit_homoscedastic(
         key: Consumed by the draws of training rows and dropped units.
         learning_rate: The highest, of the second epoch.
         final_rate_share: The learning rate of the first and the last epoch, as a share of it.
+        weight_decay_rows: Real rows up to which `weight_decay` holds (`decay_at`).
         first_fit_factor: How many times as long the first fit may take, in both respects.
         max_holdout: Rows to score, at most; evenly spaced over the hold-out when there are more.
     """
     ensemble = refresh_normalizers(state, replay)
     params = ensemble.params
     assert isinstance(params, HomoscedasticParams)
-    optimizer = make_optimizer(weight_decay, len(params.network.weights))
+    decay = decay_at(replay.size, weight_decay, weight_decay_rows)
+    optimizer = make_optimizer(decay, len(params.network.weights))
     entries = num_train_entries(split, replay.size)
     slots, count = select_holdout_slots(split, replay.size, max_holdout)
     epoch_batches = jnp.clip(entries.max() // batch_size, min_epoch_batches, max_epoch_batches)
