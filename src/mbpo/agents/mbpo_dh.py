@@ -234,8 +234,8 @@ class MBPODHAgent(Agent[MBPODHState]):
         split: DataSplit,
         key: Key[Array, ""],
     ) -> tuple[FitState, TerminationModel | None, Metrics]:
-        model, metrics = refit(model, real, split, key, self.config.model)
         rule, newest = self.termination_fn, self.config.model_train_freq
+        model, metrics = refit(model, real, split, key, self.config.model, newest=newest)
         termination, found = refit_termination(termination, rule, real, split, key, newest)
         return model, termination, {**metrics, **found}
 

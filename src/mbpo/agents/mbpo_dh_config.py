@@ -79,6 +79,10 @@ class HomoscedasticConfig:
     """Decoupled, of the last layer; 1/4 of it in the first."""
     weight_decay_rows: NonNegativeInt = 0
     """Real rows up to which weight_decay holds; with more it falls as 1 / rows. 0: it never falls, as published."""
+    unseen_noise: bool = False
+    """Let the noise of imagined steps be as wide as the model is wrong on rows that it was not fitted to: before a
+    fit on those that came since the last one, or after it on the held-out, whichever is more. Else as wide as on
+    the rows that it learns from, as published."""
     holdout_ratio: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Share of real rows never trained on."""
     bootstrap: bool = True

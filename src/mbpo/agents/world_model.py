@@ -88,10 +88,13 @@ def refit(
     split: DataSplit,
     key: Key[Array, ""],
     config: ModelConfig | HomoscedasticConfig,
+    *,
+    newest: int = 0,
 ) -> tuple[FitState, Metrics]:
-    """`fit_ensemble` with an agent's settings, or `fit_homoscedastic`."""
+    """`fit_ensemble` with an agent's settings, or `fit_homoscedastic`, which may ask how many rows are `newest`:
+    not there yet at the fit before."""
     if isinstance(config, HomoscedasticConfig):
-        return _refit_homoscedastic(state, real, split, key, config)
+        return _refit_homoscedastic(state, real, split, key, config, newest)
     return fit_ensemble(
         state,
         real,
@@ -110,7 +113,7 @@ def refit(
 
 
 def _refit_homoscedastic(
-    state: FitState, real: Replay, split: DataSplit, key: Key[Array, ""], config: HomoscedasticConfig
+    state: FitState, real: Replay, split: DataSplit, key: Key[Array, ""], config: HomoscedasticConfig, newest: int
 ) -> tuple[FitState, Metrics]:
     outputs = state.ensemble.targets.mean.shape[0]
     return fit_homoscedastic(
@@ -130,6 +133,7 @@ def _refit_homoscedastic(
         first_fit_factor=config.first_fit_factor,
         improvement=config.improvement,
         max_holdout=min(config.max_holdout, split.holdout_slots.shape[0]),
+        unseen_rows=newest if config.unseen_noise else 0,
     )
 
 
