@@ -10,7 +10,7 @@ the same rows with the same settings, and through MuJoCo, set to the same states
 owes to the data and what to the policy having learned in it. One line for each kind and number of steps: how
 upright the torso is on average (the cosine of its tilt: 1 upright, −1 on the back), the share of ants with their
 feet down (cosine above 0), and the mean reward of that step, imagined in both models and real, among those that
-have not ended. Besides: the share of the run's own steps that were of that kind, and the critics' mean Q at the
+had not ended before it, and which share of all these are. Besides: the share of the run's own steps that were of that kind, and the critics' mean Q at the
 start states. With `--anew` the new model has other settings than the run's own, and draws its own hold-out.
 """
 
@@ -121,6 +121,7 @@ def lines(run: Path, changes: dict[str, Any]) -> list[dict[str, object]]:
             line |= {"q": round(float(q.mean()), 1), "steps": steps}
             for name, path in paths.items():
                 upright = uprightness(path[steps - 1][0])
+                line[f"{name}_going_on"] = round(len(upright) / ANTS, 3)
                 line[f"{name}_tilt"] = round(float(upright.mean()), 3)
                 line[f"{name}_feet_down"] = round(float((upright > 0).mean()), 3)
                 line[f"{name}_reward"] = round(float(path[steps - 1][1].mean()), 3)

@@ -1,0 +1,127 @@
+"""Noise as wide as the model is wrong on rows that it was not fitted to."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import LINEAR_GAUSSIAN
+
+from mbpo.data.replay import insert_rows, make_replay
+from mbpo.data.split import make_split
+from mbpo.model.ensemble import predict_normalized, unfitted
+from mbpo.model.fit import FitState
+from mbpo.model.homoscedastic import make_homoscedastic
+from mbpo.model.homoscedastic_fit import fit_homoscedastic
+from mbpo.model.unseen_noise import mean_square_error, newest_error, with_noise
+
+CAPACITY, MEMBERS, ROWS, NEW = 3000, 3, 1200, 400
+SPLIT = make_split(jax.random.key(11), CAPACITY, MEMBERS, 0.2)
+FIT = jax.jit(
+    partial(
+        fit_homoscedastic,
+        learning_rate=3e-3,
+        final_rate_share=0.03,
+        batch_size=64,
+        weight_decay=1e-3,
+        weight_decay_rows=0,
+        min_epoch_batches=20,
+        max_epoch_batches=20,
+        patience=100,
+        max_epochs=40,
+        first_fit_factor=3,
+        improvement=1.0,
+        max_holdout=500,
+    ),
+    static_argnames="unseen_rows",
+)
+
+
+def fresh() -> FitState:
+    params = make_homoscedastic(jax.random.key(0), 4, 3, ensemble_size=MEMBERS, hidden_sizes=(16, 16), dropout=0.0)
+    ensemble = unfitted(params, 2, 2, ensemble_size=MEMBERS, num_elites=MEMBERS, residual=True)
+    return FitState(ensemble, jnp.zeros((), jnp.int32))
+
+
+def added(replay, rows: int, seed: int, noise: float = 0.0):
+    """With so many more rows, whose next states are off by as much more, in units of the world's own noise."""
+    data, rng = LINEAR_GAUSSIAN.sample_transitions(seed, rows), np.random.default_rng(seed)
+    extra = noise * LINEAR_GAUSSIAN.state_std * rng.standard_normal(data.next_obs.shape)
+    data = data._replace(next_obs=(data.next_obs + extra).astype(np.float32))
+    return insert_rows(replay, jax.tree.map(jnp.asarray, data), jnp.ones(rows, bool))
+
+
+def noise(state: FitState) -> np.ndarray:
+    """Of next state and reward, each member's, in the world's units."""
+    x = jnp.zeros((MEMBERS, 1, 4))
+    return np.asarray(jnp.exp(0.5 * predict_normalized(state.ensemble.params, x)[1][:, 0]) * state.ensemble.targets.std)
+
+
+def by_hand(state: FitState, replay, slots: np.ndarray) -> np.ndarray:
+    rows = jax.tree.map(lambda leaf: np.asarray(leaf)[slots], replay.data)
+    ensemble = state.ensemble
+    x = ensemble.inputs.normalize(jnp.concatenate([rows.obs, rows.action], axis=-1))
+    mean = predict_normalized(ensemble.params, jnp.broadcast_to(x, (MEMBERS, *x.shape)))[0]
+    targets = jnp.asarray(np.concatenate([rows.next_obs - rows.obs, rows.reward[:, None]], axis=-1))
+    return ((np.asarray(mean) - np.asarray(ensemble.targets.normalize(targets))) ** 2).mean(axis=1)
+
+
+@pytest.fixture(scope="module")
+def replay():
+    return added(make_replay(CAPACITY, 2, 2), ROWS, 1)
+
+
+@pytest.fixture(scope="module")
+def fitted(replay):
+    return FIT(fresh(), replay, SPLIT, jax.random.key(1), unseen_rows=NEW)
+
+
+def test_an_error_is_that_of_the_rows_that_count(fitted, replay):
+    state, slots = fitted[0], np.arange(100, 1000)
+    for counted in (900, 513, 7):
+        found = mean_square_error(state.ensemble, replay, jnp.asarray(slots), jnp.arange(900) < counted)
+        np.testing.assert_allclose(found, by_hand(state, replay, slots[:counted]), rtol=1e-4)
+    np.testing.assert_array_equal(
+        mean_square_error(state.ensemble, replay, jnp.asarray(slots), jnp.zeros(900, bool)), 0
+    )
+    np.testing.assert_allclose(
+        newest_error(state.ensemble, replay, 300), by_hand(state, replay, np.arange(ROWS - 300, ROWS)), rtol=1e-4
+    )
+
+
+def test_noise_is_what_it_is_set_to(fitted):
+    variance = jnp.asarray(np.random.default_rng(0).uniform(0.1, 2.0, (MEMBERS, 3))).at[0, 0].set(0.0)
+    log_std = with_noise(fitted[0].ensemble, variance).params.log_std
+    np.testing.assert_allclose(log_std.ravel()[1:], 0.5 * np.log(variance.ravel()[1:]), rtol=1e-5)
+    # Nothing is certain.
+    assert float(log_std[0, 0]) == pytest.approx(np.log(1e-3), rel=1e-5)
+
+
+def test_after_the_first_fit_it_is_the_error_on_held_out_rows(fitted, replay):
+    state, metrics = fitted
+    held_out = np.asarray(SPLIT.holdout_slots)
+    expected = np.sqrt(by_hand(state, replay, held_out[held_out < ROWS]))
+    np.testing.assert_allclose(noise(state), expected * np.asarray(state.ensemble.targets.std), rtol=1e-3)
+    assert float(metrics["model_noise"]) == pytest.approx(expected.mean(), rel=1e-3)
+
+
+def test_then_it_is_the_error_on_what_came_since_where_that_is_larger(fitted, replay):
+    world = np.array([*LINEAR_GAUSSIAN.state_std, LINEAR_GAUSSIAN.reward_std])
+    restless = FIT(fitted[0], added(replay, NEW, 2, noise=4.0), SPLIT, jax.random.key(2), unseen_rows=NEW)[0]
+    # Four times the noise on top of it is √17 times as much; the reward is as it was.
+    ratio = noise(restless) / world
+    assert np.all((ratio[:, :2] > 3.5) & (ratio[:, :2] < 4.8))
+    assert np.all(ratio[:, 2] < 1.5)
+    # Rows from which the world's own noise is gone lower the error that they are judged with, not what is held out.
+    calm = FIT(fitted[0], added(replay, NEW, 2), SPLIT, jax.random.key(2), unseen_rows=NEW)[0]
+    assert np.all((noise(calm) / world > 0.8) & (noise(calm) / world < 1.5))
+
+
+def test_it_changes_nothing_else(fitted, replay):
+    state = FIT(fresh(), replay, SPLIT, jax.random.key(1), unseen_rows=0)[0]
+    np.testing.assert_array_equal(
+        state.ensemble.params.network.weights[0], fitted[0].ensemble.params.network.weights[0]
+    )
+    # What training alone finds is narrower: members know their own rows.
+    assert noise(state).mean() < noise(fitted[0]).mean()
