@@ -109,21 +109,6 @@ def test_the_policy_can_rest_between_refits():
     assert int(state.real.size) == STEPS
 
 
-def test_the_model_can_begin_anew():
-    config = replace(CONFIG, model_reset_freq=60, first_updates=20, critic_updates=0)
-    agent = MBPODHAgent(PointMass.spec, config, PointMass.terminated, jax.random.key(0))
-    state, log, _, compiled = drive(agent)
-    first, warm, anew = (log[step] for step in (60, 90, 120))
-    # Weights that have seen nothing predict no better than the targets' mean, whose error is 1; then they take
-    # as many epochs as the first fit.
-    assert float(warm["model_holdout_error_before"]) < 0.5
-    assert min(float(found["model_holdout_error_before"]) for found in (first, anew)) > 0.8
-    assert int(anew["model_epochs"]) == int(first["model_epochs"]) == 5 * int(warm["model_epochs"])
-    assert float(anew["model_holdout_error"]) < 0.5
-    assert int(state.model.num_fits) == 1
-    assert compiled["_fit"] == 1
-
-
 def test_nothing_recompiles(driven):
     assert driven[3] == dict.fromkeys(PARTS, 1)
 
@@ -144,8 +129,6 @@ def test_short_rollouts_start_where_long_ones_went(agent, driven):
 def test_settings_that_cannot_be():
     with pytest.raises(ConfigError, match="replay_capacity"):
         MBPODHConfig(random_steps=100, replay_capacity=50)
-    with pytest.raises(ConfigError, match=r"model_reset_freq \(1500\) must be a multiple of model_train_freq \(1000\)"):
-        MBPODHConfig(model_reset_freq=1500)
     with pytest.raises(ConfigError, match="min_epoch_batches"):
         HomoscedasticConfig(min_epoch_batches=101)
     with pytest.raises(ConfigError, match="horizon"):

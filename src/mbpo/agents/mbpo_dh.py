@@ -2,7 +2,7 @@
 
     1  take random actions; add to D_env                                            act, improve
     2  every `model_train_freq` steps:
-    3      fit the model p_θ to D_env (every `model_reset_freq` from new weights)    learn_model
+    3      fit the model p_θ to D_env                                               learn_model
     4      some updates of the critics alone                                        learn_model
     5  at every step: take an action from π; add to D_env                           act, improve
     6      every `rollout_freq` updates: from states of D_env, long rollouts
@@ -122,8 +122,6 @@ class MBPODHAgent(Agent[MBPODHState]):
         if since_start < 0 or since_start % config.model_train_freq != 0:
             return state, {}
         fit_key, rollout_key, critic_key, update_key = jax.random.split(key, 4)
-        if since_start > 0 and config.model_reset_freq > 0 and since_start % config.model_reset_freq == 0:
-            state = replace(state, model=init_model(self.spec, config.model, jax.random.fold_in(fit_key, 0)))
         state, metrics = self._refit(state, fit_key)
         state, found = self._imagine(state, rollout_key)
         world = World(state.model.ensemble, state.termination)

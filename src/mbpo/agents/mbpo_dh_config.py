@@ -129,9 +129,6 @@ class MBPODHConfig:
     """Real transitions kept."""
     model_train_freq: PositiveInt = 1000
     """Environment steps between refits of the model."""
-    model_reset_freq: NonNegativeInt = 0
-    """Environment steps between fits that begin with new weights and take as long as a first one; the refits in
-    between go on from the weights there are. A multiple of model_train_freq; 0: never, as published."""
     critic_updates: NonNegativeInt = 250
     """Updates of the critics alone right after each refit: they judge by a model that is new."""
     first_updates: NonNegativeInt = 5000
@@ -157,14 +154,5 @@ class MBPODHConfig:
         if self.replay_capacity < self.random_steps:
             raise ConfigError(
                 f"replay_capacity ({self.replay_capacity}) must hold at least random_steps ({self.random_steps})."
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _resets_come_with_a_refit(self) -> "MBPODHConfig":
-        if self.model_reset_freq % self.model_train_freq != 0:
-            raise ConfigError(
-                f"model_reset_freq ({self.model_reset_freq}) must be a multiple of model_train_freq "
-                f"({self.model_train_freq}): the model is only fitted then."
             )
         return self
