@@ -1,6 +1,6 @@
 """Noise as wide as the model is wrong on rows that it was not fitted to."""
 
-from functools import partial
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -8,34 +8,29 @@ import numpy as np
 import pytest
 from oracles import LINEAR_GAUSSIAN
 
+from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
+from mbpo.agents.world_model import refit
 from mbpo.data.replay import insert_rows, make_replay
 from mbpo.data.split import make_split
 from mbpo.model.ensemble import predict_normalized, unfitted
 from mbpo.model.fit import FitState
 from mbpo.model.homoscedastic import make_homoscedastic
-from mbpo.model.homoscedastic_fit import fit_homoscedastic
-from mbpo.model.unseen_noise import mean_square_error, newest_error, with_noise
+from mbpo.model.unseen_noise import mean_square_error, with_noise
 
 CAPACITY, MEMBERS, ROWS, NEW = 3000, 3, 1200, 400
 SPLIT = make_split(jax.random.key(11), CAPACITY, MEMBERS, 0.2)
-FIT = jax.jit(
-    partial(
-        fit_homoscedastic,
-        learning_rate=3e-3,
-        final_rate_share=0.03,
-        batch_size=64,
-        weight_decay=1e-3,
-        weight_decay_rows=0,
-        min_epoch_batches=20,
-        max_epoch_batches=20,
-        patience=100,
-        max_epochs=40,
-        first_fit_factor=3,
-        improvement=1.0,
-        max_holdout=500,
-    ),
-    static_argnames="unseen_rows",
+CONFIG = HomoscedasticConfig(
+    learning_rate=3e-3,
+    batch_size=64,
+    min_epoch_batches=20,
+    max_epoch_batches=20,
+    patience=100.0,
+    max_epochs=40,
+    first_fit_factor=3,
+    max_holdout=500,
+    unseen_noise=True,
 )
+FIT = jax.jit(refit, static_argnums=4, static_argnames="newest")
 
 
 def fresh() -> FitState:
@@ -74,7 +69,7 @@ def replay():
 
 @pytest.fixture(scope="module")
 def fitted(replay):
-    return FIT(fresh(), replay, SPLIT, jax.random.key(1), unseen_rows=NEW)
+    return FIT(fresh(), replay, SPLIT, jax.random.key(1), CONFIG, newest=NEW)
 
 
 def test_an_error_is_that_of_the_rows_that_count(fitted, replay):
@@ -84,9 +79,6 @@ def test_an_error_is_that_of_the_rows_that_count(fitted, replay):
         np.testing.assert_allclose(found, by_hand(state, replay, slots[:counted]), rtol=1e-4)
     np.testing.assert_array_equal(
         mean_square_error(state.ensemble, replay, jnp.asarray(slots), jnp.zeros(900, bool)), 0
-    )
-    np.testing.assert_allclose(
-        newest_error(state.ensemble, replay, 300), by_hand(state, replay, np.arange(ROWS - 300, ROWS)), rtol=1e-4
     )
 
 
@@ -108,18 +100,26 @@ def test_after_the_first_fit_it_is_the_error_on_held_out_rows(fitted, replay):
 
 def test_then_it_is_the_error_on_what_came_since_where_that_is_larger(fitted, replay):
     world = np.array([*LINEAR_GAUSSIAN.state_std, LINEAR_GAUSSIAN.reward_std])
-    restless = FIT(fitted[0], added(replay, NEW, 2, noise=4.0), SPLIT, jax.random.key(2), unseen_rows=NEW)[0]
+    restless = FIT(fitted[0], added(replay, NEW, 2, noise=4.0), SPLIT, jax.random.key(2), CONFIG, newest=NEW)[0]
     # Four times the noise on top of it is √17 times as much; the reward is as it was.
     ratio = noise(restless) / world
     assert np.all((ratio[:, :2] > 3.5) & (ratio[:, :2] < 4.8))
     assert np.all(ratio[:, 2] < 1.5)
-    # Rows from which the world's own noise is gone lower the error that they are judged with, not what is held out.
-    calm = FIT(fitted[0], added(replay, NEW, 2), SPLIT, jax.random.key(2), unseen_rows=NEW)[0]
+    # Rows like those before add nothing to the world's own noise.
+    calm = FIT(fitted[0], added(replay, NEW, 2), SPLIT, jax.random.key(2), CONFIG, newest=NEW)[0]
     assert np.all((noise(calm) / world > 0.8) & (noise(calm) / world < 1.5))
 
 
+def test_where_nobody_knows_which_rows_are_new_it_is_the_held_out_ones(fitted, replay):
+    more = added(replay, NEW, 2, noise=4.0)
+    state = FIT(fitted[0], more, SPLIT, jax.random.key(2), CONFIG)[0]
+    held_out = np.asarray(SPLIT.holdout_slots)
+    expected = np.sqrt(by_hand(state, more, held_out[held_out < ROWS + NEW]))
+    np.testing.assert_allclose(noise(state), expected * np.asarray(state.ensemble.targets.std), rtol=1e-3)
+
+
 def test_it_changes_nothing_else(fitted, replay):
-    state = FIT(fresh(), replay, SPLIT, jax.random.key(1), unseen_rows=0)[0]
+    state = FIT(fresh(), replay, SPLIT, jax.random.key(1), replace(CONFIG, unseen_noise=False))[0]
     np.testing.assert_array_equal(
         state.ensemble.params.network.weights[0], fitted[0].ensemble.params.network.weights[0]
     )

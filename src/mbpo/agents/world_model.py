@@ -24,6 +24,7 @@ from mbpo.model.termination import (
     termination_mismatch,
     with_learned_termination,
 )
+from mbpo.model.unseen_noise import with_unseen_noise
 from mbpo.types import Metrics, ModelStep, RewardFn, Spec, TerminationFn
 
 _TERMINATION_KEY = 0x7E42
@@ -91,8 +92,11 @@ def refit(
     *,
     newest: int = 0,
 ) -> tuple[FitState, Metrics]:
-    """`fit_ensemble` with an agent's settings, or `fit_homoscedastic`, which may ask how many rows are `newest`:
-    not there yet at the fit before."""
+    """`fit_ensemble` with an agent's settings, or `fit_homoscedastic`.
+
+    Args:
+        newest: Rows that the fit before had not got; 0 if nobody knows.
+    """
     if isinstance(config, HomoscedasticConfig):
         return _refit_homoscedastic(state, real, split, key, config, newest)
     return fit_ensemble(
@@ -116,7 +120,8 @@ def _refit_homoscedastic(
     state: FitState, real: Replay, split: DataSplit, key: Key[Array, ""], config: HomoscedasticConfig, newest: int
 ) -> tuple[FitState, Metrics]:
     outputs = state.ensemble.targets.mean.shape[0]
-    return fit_homoscedastic(
+    max_holdout = min(config.max_holdout, split.holdout_slots.shape[0])
+    fitted, metrics = fit_homoscedastic(
         state,
         real,
         split,
@@ -132,9 +137,12 @@ def _refit_homoscedastic(
         max_epochs=config.max_epochs,
         first_fit_factor=config.first_fit_factor,
         improvement=config.improvement,
-        max_holdout=min(config.max_holdout, split.holdout_slots.shape[0]),
-        unseen_rows=newest if config.unseen_noise else 0,
+        max_holdout=max_holdout,
     )
+    if not config.unseen_noise:
+        return fitted, metrics
+    fitted, noise = with_unseen_noise(state, fitted, real, split, newest=newest, max_holdout=max_holdout)
+    return fitted, {**metrics, "model_noise": jnp.sqrt(noise).mean()}
 
 
 def init_termination(spec: Spec, rule: TerminationFn | None, key: Key[Array, ""]) -> TerminationModel | None:

@@ -22,7 +22,6 @@ from mbpo.model.ensemble import Ensemble
 from mbpo.model.epoch import MemberData, init_optimizer, normalized_rows, train_epoch
 from mbpo.model.fit import FitState, holdout_error, refresh_normalizers
 from mbpo.model.homoscedastic import MIN_LOG_STD, HomoscedasticParams, decay_shares
-from mbpo.model.unseen_noise import mean_square_error, newest_error, with_noise
 from mbpo.types import Metrics
 
 NOISE_DECAY = 1e-2
@@ -176,7 +175,6 @@ def fit_homoscedastic(
     first_fit_factor: int,
     improvement: float,
     max_holdout: int,
-    unseen_rows: int = 0,
 ) -> tuple[FitState, Metrics]:
     """Fit every member to its own bootstrap of the real buffer, from the weights it has.
 
@@ -194,8 +192,6 @@ def fit_homoscedastic(
         weight_decay_rows: Real rows up to which `weight_decay` holds (`decay_at`).
         first_fit_factor: How many times as long the first fit may take, in both respects.
         max_holdout: Rows to score, at most; evenly spaced over the hold-out when there are more.
-        unseen_rows: If not 0, so many of the newest rows are ones that no member was fitted to before, and the noise
-            becomes the error on these before the fit, or on held-out rows after it, whichever is larger.
     """
     ensemble = refresh_normalizers(state, replay)
     params = ensemble.params
@@ -240,10 +236,4 @@ def fit_homoscedastic(
         "model_best_epoch": search.best_epoch,
         "model_grad_steps": search.epoch * epoch_batches,
     }
-    if unseen_rows:
-        held_out = mean_square_error(fitted, replay, slots, jnp.arange(slots.shape[0]) < count)
-        unseen = jnp.where(state.num_fits > 0, newest_error(ensemble, replay, unseen_rows), 0.0)
-        variance = jnp.maximum(held_out, unseen)
-        fitted = with_noise(fitted, variance)
-        metrics["model_noise"] = jnp.sqrt(variance).mean()
     return FitState(fitted, state.num_fits + 1), metrics

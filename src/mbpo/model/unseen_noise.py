@@ -5,14 +5,18 @@ it is from the next ones: those are of a policy that has moved on meanwhile. Rol
 narrow are too sure of themselves; nothing unforeseen happens in them.
 """
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mbpo.data.replay import Replay, newest_slots, take
+from mbpo.data.split import DataSplit, select_holdout_slots
 from mbpo.model.ensemble import Ensemble
 from mbpo.model.epoch import normalized_rows
+from mbpo.model.fit import FitState, refresh_normalizers
 from mbpo.model.homoscedastic import MIN_LOG_STD, HomoscedasticParams
 
 BLOCK = 512
@@ -37,12 +41,30 @@ def mean_square_error(
     return total / jnp.maximum(counted.sum(), 1)
 
 
-def newest_error(ensemble: Ensemble, replay: Replay, newest: int) -> Float[Array, "member out"]:
-    """`mean_square_error` on the `newest` rows."""
-    return mean_square_error(ensemble, replay, newest_slots(replay, newest), jnp.arange(newest) < replay.size)
-
-
 def with_noise(ensemble: Ensemble, variance: Float[Array, "member out"]) -> Ensemble:
     """The ensemble with that variance, in units of the targets' spread squared, as its noise."""
     log_std = jnp.maximum(0.5 * jnp.log(jnp.maximum(variance, 1e-30)), MIN_LOG_STD)
     return eqx.tree_at(lambda e: e.params.log_std, ensemble, log_std)
+
+
+def with_unseen_noise(
+    before: FitState, fitted: FitState, replay: Replay, split: DataSplit, *, newest: int, max_holdout: int
+) -> tuple[FitState, Float[Array, "member out"]]:
+    """A fit's result with other noise, and that noise as a variance.
+
+    It is the larger one of two errors, for each member and output: that of the fitted model on held-out rows,
+    and that of the model before on rows that it had not got. The second is a forecast's, of a policy that has
+    moved on; the first is there for what these rows do not show, and alone after a first fit.
+
+    Args:
+        before: What the fit began with.
+        newest: How many of the newest rows that fit was the first to get; 0 if nobody knows.
+        max_holdout: Held-out rows to look at, at most.
+    """
+    slots, count = select_holdout_slots(split, replay.size, max_holdout)
+    variance = mean_square_error(fitted.ensemble, replay, slots, jnp.arange(max_holdout) < count)
+    if newest > 0:
+        counted = (jnp.arange(newest) < replay.size) & (before.num_fits > 0)
+        coming = mean_square_error(refresh_normalizers(before, replay), replay, newest_slots(replay, newest), counted)
+        variance = jnp.maximum(variance, coming)
+    return replace(fitted, ensemble=with_noise(fitted.ensemble, variance)), variance
