@@ -12,6 +12,15 @@ ANT = {
     "another fit": "ant_v4_better_fit",
 }
 ALL_ROWS = {"every row, weights that decay (0.6)": "ant_v4_all_rows"}
+LONGER = {"every row, a decay that falls with more rows, longer fits": "ant_v4_all_rows_longer"}
+UNSEEN = {"every row, a decay that falls, **noise as wide as the model is wrong**": "ant_v4_unseen_noise"}
+KINDS = {
+    "dh": "the setting for all tasks",
+    "unseen": "that, and `--model.unseen-noise`",
+    "ant": "Ant's, with the noise of training",
+    "ant-unseen": "Ant's",
+}
+"""What forecasts.py calls them."""
 MEMBER_ROWS = {
     "a bootstrap of 80 %, as it is": "rows-bootstrap",
     "a bootstrap of 80 %, weights decay": "rows-bootstrap-decay",
@@ -80,10 +89,27 @@ def turned_over() -> str:
     return "\n".join(lines)
 
 
+def forecasts() -> str:
+    """How far branches go astray and how far they spread, along real episodes."""
+    with (RESULTS / "forecasts" / "ant.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    steps = list(dict.fromkeys(line["steps"] for line in lines))
+    table = [f"| noise and fit | {' | '.join(f'{step} steps' for step in steps)} |", "|---" * (len(steps) + 1) + "|"]
+    for kind, name in KINDS.items():
+        cells = []
+        for step in steps:
+            some = [line for line in lines if (line["kind"], line["steps"]) == (kind, step)]
+            error, spread = (sum(float(line[what]) for line in some) / len(some) for what in ("error", "spread"))
+            cells.append(f"{error:.2f} / {spread:.2f}")
+        table.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(table)
+
+
 TABLES = {
+    "forecasts": forecasts,
     "member_rows": member_rows,
-    "ant_variants": lambda: one_seed(ANT | ALL_ROWS, 0, range(7500, 37_501, 2500)),
-    "ant_seed_1": lambda: one_seed(ALL_ROWS, 1, range(7500, 25_001, 2500)),
+    "ant_variants": lambda: one_seed(ANT | ALL_ROWS | LONGER | UNSEEN, 0, range(7500, 37_501, 2500)),
+    "ant_seed_1": lambda: one_seed(ALL_ROWS | UNSEEN, 1, range(7500, 25_001, 2500)),
     "fitted_anew": fitted_anew,
     "turned_over": turned_over,
     "humanoid": lambda: one_seed({"return": "humanoid_v4_mbpo_dh"}, 0, range(5000, 20_001, 2500)),

@@ -80,6 +80,8 @@ def dh(batch_size: int, learning_rate: float, epochs: int) -> Variant:
 
 DECAYING = {"learning_rate": 1e-2, "weight_decay": 0.6}
 ALL_ROWS = {"bootstrap": False, "holdout_ratio": 0.05}
+ANT = ALL_ROWS | DECAYING | {"weight_decay_rows": 10_000, "max_epochs": 30, "patience": 100.0}
+"""The preset of Ant, but for its noise."""
 
 
 def mbpo(batch_size: int, learning_rate: float, epochs: int) -> Variant:
@@ -97,6 +99,9 @@ VARIANTS = {
     "rows-bootstrap-decay": Variant(HomoscedasticConfig, DECAYING),
     "rows-all": Variant(HomoscedasticConfig, ALL_ROWS),
     "rows-all-decay": Variant(HomoscedasticConfig, ALL_ROWS | DECAYING),
+    "unseen": Variant(HomoscedasticConfig, {"unseen_noise": True}),
+    "ant": Variant(HomoscedasticConfig, ANT),
+    "ant-unseen": Variant(HomoscedasticConfig, ANT | {"unseen_noise": True}),
     "mbpo": Variant(ModelConfig),
     **{f"mbpo-256-{rate}-{50 * n}": mbpo(256, float(rate), n) for rate in ("1e-3", "3e-3") for n in (1, 3, 8)},
     **{f"mbpo-64-1e-3-{50 * n}": mbpo(64, 1e-3, n) for n in (3, 8, 24)},
@@ -128,6 +133,8 @@ class Refit(NamedTuple):
     metrics: Metrics
     coming: Transition
     """The transitions up to the next fit."""
+    spread: Array
+    """Of each number of the observation, over all of the run: its standard deviation."""
 
 
 def refits(
@@ -161,7 +168,7 @@ def refits(
         split = split_rows(config, end, split_key)
         state = init_model(replace(source.spec, angles=angles), config, init_key)
     replay = replace(real, data=data)
-    fit = jax.jit(lambda state, replay, key: refit(state, replay, split, key, config))
+    fit = jax.jit(lambda state, replay, key: refit(state, replay, split, key, config, newest=sizes.step))
     compiled = fit.lower(state, replay, fit_key).compile()
     for size in sizes:
         replay = replace(replay, size=jnp.asarray(size, jnp.int32), position=jnp.asarray(size, jnp.int32))
@@ -169,7 +176,7 @@ def refits(
         state, metrics = jax.block_until_ready(compiled(state, replay, jax.random.fold_in(fit_key, size)))
         seconds = time.process_time() - begun
         coming = slice(size, size + sizes.step)
-        yield Refit(size, seconds, state, metrics, Transition(*(leaf[coming] for leaf in data)))
+        yield Refit(size, seconds, state, metrics, Transition(*(leaf[coming] for leaf in data)), data.obs.std(axis=0))
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from oracles import PointMass
 
 from mbpo.agents.mbpo_dh import MBPODHAgent
 from mbpo.agents.mbpo_dh_config import HomoscedasticConfig, MBPODHConfig, ValueGradientConfig
+from mbpo.agents.world_model import refit
 from mbpo.errors import ConfigError
 
 CONFIG = MBPODHConfig(
@@ -41,6 +42,11 @@ def agent():
 
 
 PARTS = ("_fit", "_long_rollouts", "_critic_updates", "_updates")
+
+
+def copy(state):
+    """For a part that keeps what it is handed."""
+    return jax.tree.map(jnp.copy, state)
 
 
 def drive(agent):
@@ -107,6 +113,33 @@ def test_the_policy_can_rest_between_refits():
     assert [step for step, name in calls if name == "_updates"] == [60] * 3 + [90] * 2 + [120] * 2
     assert [step for step, metrics in enumerate(log) if "critic_loss" in metrics] == [60, 90, 120]
     assert int(state.real.size) == STEPS
+
+
+def test_its_noise_is_told_which_rows_are_new():
+    model = replace(CONFIG.model, unseen_noise=True, max_epochs=3)
+    config = replace(CONFIG, model=model, first_updates=0, critic_updates=0)
+    agent = MBPODHAgent(PointMass.spec, config, PointMass.terminated, jax.random.key(0))
+    state, rng, found = agent.init(jax.random.key(0)), np.random.default_rng(0), []
+    for env_step in range(91):
+        if env_step in (60, 90):
+            before, key = copy(state), jax.random.key(env_step)
+            state, metrics = agent.learn_model(copy(state), env_step, key)
+            found.append(float(metrics["model_noise"]))
+        # From step 60 on, a world in which nothing is as it was.
+        shift = 3.0 * rng.standard_normal() if env_step >= 60 else 0.0
+        transition = PointMass.transition(rng.uniform(-2, 2), rng.uniform(-1, 1, 1))
+        transition = transition._replace(next_obs=transition.next_obs + np.float32(shift))
+        state = replace(state, real=agent._store(state.real, transition))
+    told, untold = (
+        float(
+            refit(before.model, before.real, agent.split, jax.random.split(key, 4)[0], model, newest=newest)[1][
+                "model_noise"
+            ]
+        )
+        for newest in (config.model_train_freq, 0)
+    )
+    assert found[1] == pytest.approx(told, rel=1e-4)
+    assert abs(told - untold) > 0.02
 
 
 def test_nothing_recompiles(driven):
