@@ -134,7 +134,7 @@ class Refit(NamedTuple):
     coming: Transition
     """The transitions up to the next fit."""
     spread: Array
-    """Of each number of the observation, over all of the run: its standard deviation."""
+    """Of each number of the observation, over all of the chain's transitions: its standard deviation."""
 
 
 def refits(

@@ -164,5 +164,7 @@ def test_settings_that_cannot_be():
         MBPODHConfig(random_steps=100, replay_capacity=50)
     with pytest.raises(ConfigError, match="min_epoch_batches"):
         HomoscedasticConfig(min_epoch_batches=101)
+    with pytest.raises(ConfigError, match=r"unseen_noise goes with improvement = 1, and improvement is 0\.1"):
+        HomoscedasticConfig(unseen_noise=True, improvement=0.1)
     with pytest.raises(ConfigError, match="horizon"):
         ValueGradientConfig(horizon=0)

@@ -13,9 +13,9 @@ from mbpo.agents.world_model import refit
 from mbpo.data.replay import insert_rows, make_replay
 from mbpo.data.split import make_split
 from mbpo.model.ensemble import predict_normalized, unfitted
-from mbpo.model.fit import FitState
+from mbpo.model.fit import FitState, refresh_normalizers
 from mbpo.model.homoscedastic import make_homoscedastic
-from mbpo.model.unseen_noise import mean_square_error, with_noise
+from mbpo.model.unseen_noise import mean_square_error, with_noise, with_unseen_noise
 
 CAPACITY, MEMBERS, ROWS, NEW = 3000, 3, 1200, 400
 SPLIT = make_split(jax.random.key(11), CAPACITY, MEMBERS, 0.2)
@@ -108,6 +108,17 @@ def test_then_it_is_the_error_on_what_came_since_where_that_is_larger(fitted, re
     # Rows like those before add nothing to the world's own noise.
     calm = FIT(fitted[0], added(replay, NEW, 2), SPLIT, jax.random.key(2), CONFIG, newest=NEW)[0]
     assert np.all((noise(calm) / world > 0.8) & (noise(calm) / world < 1.5))
+
+
+def test_the_newest_rows_of_a_full_buffer_are_found(fitted, replay):
+    # 200 rows past the end of the ring; then the restless ones, the first half of which goes up to its end.
+    small = added(added(make_replay(1000, 2, 2), 800, 1), NEW, 2, noise=4.0)
+    split = make_split(jax.random.key(12), 1000, MEMBERS, 0.2)
+    before = replace(fitted[0], ensemble=refresh_normalizers(fitted[0], small))
+    state, noise_set = with_unseen_noise(fitted[0], before, small, split, newest=NEW, max_holdout=200)
+    expected = by_hand(before, small, np.r_[800:1000, 0:200])
+    np.testing.assert_allclose(noise_set[:, :2], expected[:, :2], rtol=1e-4)
+    assert np.all(np.exp(2 * np.asarray(state.ensemble.params.log_std)) >= 0.99 * expected)
 
 
 def test_where_nobody_knows_which_rows_are_new_it_is_the_held_out_ones(fitted, replay):

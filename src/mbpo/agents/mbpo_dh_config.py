@@ -81,8 +81,8 @@ class HomoscedasticConfig:
     """Real rows up to which weight_decay holds; with more it falls as 1 / rows. 0: it never falls, as published."""
     unseen_noise: bool = False
     """Let the noise of imagined steps be as wide as the model is wrong on rows that it was not fitted to: before a
-    fit on those that came since the last one, or after it on the held-out, whichever is more. Else as wide as on
-    the rows that it learns from, as published."""
+    fit on those that came since the last one, or after it on the held-out, whichever is more; of these there
+    should be some hundred. Else as wide as on the rows that it learns from, as published."""
     holdout_ratio: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Share of real rows never trained on."""
     bootstrap: bool = True
@@ -113,6 +113,11 @@ class HomoscedasticConfig:
             raise ConfigError(
                 f"min_epoch_batches ({self.min_epoch_batches}) cannot exceed "
                 f"max_epoch_batches ({self.max_epoch_batches})."
+            )
+        if self.unseen_noise and self.improvement < 1:
+            raise ConfigError(
+                f"unseen_noise goes with improvement = 1, and improvement is {self.improvement}: an epoch is judged by "
+                "the noise it has learned, and would be compared with the noise that was set after the fit before."
             )
         return self
 

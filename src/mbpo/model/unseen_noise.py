@@ -1,8 +1,8 @@
-"""Noise as wide as the model is wrong: on transitions that it has not been fitted to.
+"""Noise as wide as the model is wrong: on transitions that it has not been fitted to. Not published.
 
-The likelihood of the rows that a member learns from says how far it is from these, which is not how far
-it is from the next ones: those are of a policy that has moved on meanwhile. Rollouts whose noise is too
-narrow are too sure of themselves; nothing unforeseen happens in them.
+The likelihood of the rows that a member learns from says how far it is from these. From the next ones it is further:
+held-out rows are neighbours of rows that it knows, and the next are of a policy that has moved on. Rollouts with
+too little noise are too sure of themselves, and a policy learns to rely on what only holds in them.
 """
 
 from dataclasses import replace
