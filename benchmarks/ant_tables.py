@@ -3,7 +3,7 @@
 import csv
 
 from mujoco_tables import one_seed
-from read_results import RESULTS
+from read_results import RESULTS, learning_curve
 
 ANT = {
     "as it is": "ant_v4_mbpo_dh",
@@ -94,7 +94,7 @@ def forecasts() -> str:
     with (RESULTS / "forecasts" / "ant.csv").open() as file:
         lines = list(csv.DictReader(file))
     steps = list(dict.fromkeys(line["steps"] for line in lines))
-    table = [f"| noise and fit | {' | '.join(f'{step} steps' for step in steps)} |", "|---" * (len(steps) + 1) + "|"]
+    table = [f"| after so many steps | {' | '.join(steps)} |", "|---" * (len(steps) + 1) + "|"]
     for kind, name in KINDS.items():
         cells = []
         for step in steps:
@@ -105,7 +105,29 @@ def forecasts() -> str:
     return "\n".join(table)
 
 
+def upright() -> str:
+    """How much of their time ants stood and lay on their backs, while they learned."""
+    with (RESULTS / "upright.csv").open() as file:
+        lines = [row for row in csv.DictReader(file) if int(row["from_step"]) >= 5000 and int(row["steps"]) >= 1000]
+    blocks = sorted({int(line["from_step"]) for line in lines if int(line["from_step"]) < 25_000})
+    heads = " | ".join(f"{first:,} to {first + 5000:,}" for first in blocks)
+    table = [f"| upright / on its back | seed | {heads} |", "|---" * (len(blocks) + 2) + "|"]
+    for name, folder in (ALL_ROWS | LONGER | UNSEEN).items():
+        for seed in sorted({line["seed"] for line in lines if line["run"] == folder}):
+            some = {int(it["from_step"]): it for it in lines if (it["run"], it["seed"]) == (folder, seed)}
+            cells = [
+                f"{float(some[first]['upright']):.0%} / {float(some[first]['on_its_back']):.0%}"
+                if first in some
+                else "-"
+                for first in blocks
+            ]
+            table.append(f"| {name} | {int(seed.removeprefix('seed-'))} | {' | '.join(cells)} |")
+    return "\n".join(table)
+
+
 TABLES = {
+    "upright": upright,
+    "ant": lambda: learning_curve("ant_v4_unseen_noise", (10_000, 12_500, 15_000, 17_500, 20_000)),
     "forecasts": forecasts,
     "member_rows": member_rows,
     "ant_variants": lambda: one_seed(ANT | ALL_ROWS | LONGER | UNSEEN, 0, range(7500, 37_501, 2500)),

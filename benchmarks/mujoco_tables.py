@@ -12,6 +12,7 @@ DOUBLE_HORIZON = {
     "mbpo/HopperUnclippedObs-v4": "hopper_unclipped_mbpo_dh",
     "HalfCheetah-v4": "half_cheetah_v4_angles",
     "mbpo/Walker2dUnclippedObs-v4": "walker2d_unclipped_mbpo_dh",
+    "Ant-v4": "ant_v4_unseen_noise",
 }
 HALF_CHEETAH = {
     "learns all along": "half_cheetah_v4_mbpo_dh",

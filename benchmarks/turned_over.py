@@ -10,9 +10,9 @@ the same rows with the same settings, and through MuJoCo, set to the same states
 owes to the data and what to the policy having learned in it. One line for each kind and number of steps: how
 upright the torso is on average (the cosine of its tilt: 1 upright, −1 on the back), the share of ants with their
 feet down (cosine above 0), and the mean reward of that step, imagined in both models and real, among those that
-had not ended before it, and which share of all these are. Besides: the share of the run's own steps that were of
+had not ended before it (a share of all that is given, too). Besides: the share of the run's own steps that were of
 that kind, and the critics' mean Q at the start states. With `--anew` the new model has other settings than the
-run's own, and draws its own hold-out.
+run's own, and draws its own hold-out. One fitted anew knows of no rows that came since (`unseen_noise`).
 """
 
 import os

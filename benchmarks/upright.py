@@ -1,0 +1,55 @@
+"""How much of its time an ant stands, and how much it lies on its back.
+
+    python benchmarks/upright.py runs/benchmarks/ant_v4_all_rows/seed-00 runs/... --out benchmarks/results/upright.csv
+
+Each RUN is a run on Ant-v4 that has kept its replay buffer. One line for each 5000 of its real steps: the share with
+the torso within 37° of upright (the cosine of its tilt above 0.8), the share within 37° of lying on the back, how many
+ended their episode by Ant's rule, and the mean reward.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+from turned_over import uprightness
+
+from mbpo.training.algorithms import load
+
+BLOCK = 5000
+
+
+def lines(run: Path) -> list[dict[str, object]]:
+    real = load(run).learned[1].real
+    size = int(real.size)
+    tilt = uprightness(np.asarray(real.data.obs[:size]))
+    ended, reward = np.asarray(real.data.terminated[:size]), np.asarray(real.data.reward[:size])
+    return [
+        {
+            "run": run.parent.name,
+            "seed": run.name,
+            "from_step": first,
+            "steps": len(tilt[first : first + BLOCK]),
+            "upright": round(float((tilt[first : first + BLOCK] > 0.8).mean()), 3),
+            "on_its_back": round(float((tilt[first : first + BLOCK] < -0.8).mean()), 3),
+            "ended": int(ended[first : first + BLOCK].sum()),
+            "reward": round(float(reward[first : first + BLOCK].mean()), 3),
+        }
+        for first in range(0, size, BLOCK)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    known = parser.parse_args()
+    found = [line for run in known.runs for line in lines(run)]
+    with known.out.open("w", newline="") as file:
+        table = csv.DictWriter(file, found[0])
+        table.writeheader()
+        table.writerows(found)
+
+
+if __name__ == "__main__":
+    main()
