@@ -131,6 +131,15 @@ def lines(run: Path, changes: dict[str, Any]) -> list[dict[str, object]]:
     return found
 
 
+def write_lines(found: list[dict[str, object]], out: Path) -> None:
+    """One CSV, the names of the first line as its header."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", newline="") as file:
+        table = csv.DictWriter(file, found[0])
+        table.writeheader()
+        table.writerows(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -139,11 +148,7 @@ def main() -> None:
     known = parser.parse_args()
     pairs = (setting.split("=", 1) for setting in known.anew)
     found = lines(known.run, {name: json.loads(value) for name, value in pairs})
-    known.out.parent.mkdir(parents=True, exist_ok=True)
-    with known.out.open("w", newline="") as file:
-        table = csv.DictWriter(file, found[0])
-        table.writeheader()
-        table.writerows(found)
+    write_lines(found, known.out)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ ended their episode by Ant's rule, and the mean reward.
 """
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
-from turned_over import uprightness
+from turned_over import uprightness, write_lines
 
 from mbpo.training.algorithms import load
 
@@ -44,11 +43,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     known = parser.parse_args()
-    found = [line for run in known.runs for line in lines(run)]
-    with known.out.open("w", newline="") as file:
-        table = csv.DictWriter(file, found[0])
-        table.writeheader()
-        table.writerows(found)
+    write_lines([line for run in known.runs for line in lines(run)], known.out)
 
 
 if __name__ == "__main__":
