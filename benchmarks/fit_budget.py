@@ -166,7 +166,7 @@ def refits(
     split, state = agent.split, learned.model
     if not warm:
         split = split_rows(config, end, split_key)
-        state = init_model(replace(source.spec, angles=angles), config, init_key)
+        state = init_model(replace(source.spec, obs_dim=data.obs.shape[1], angles=angles), config, init_key)
     replay = replace(real, data=data)
     fit = jax.jit(lambda state, replay, key: refit(state, replay, split, key, config, newest=sizes.step))
     compiled = fit.lower(state, replay, fit_key).compile()

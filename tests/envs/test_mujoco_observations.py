@@ -5,9 +5,18 @@ import numpy as np
 import pytest
 
 import mbpo.envs.make  # noqa: F401
+from mbpo.envs.torso_frame import TorsoFrame, in_torso_frame
 from mbpo.training.presets import preset
 
-pytest.importorskip("mujoco")
+mujoco = pytest.importorskip("mujoco")
+
+TORSO_FRAMES = [
+    ("Ant", "v4", "Ant-v4"),
+    ("Ant", "v5", "Ant-v5"),
+    ("Humanoid", "v4", "mbpo/HumanoidTruncatedObs-v4"),
+    ("Humanoid", "v5", "Humanoid-v5"),
+]
+"""Task, version, and the environment that differs in nothing but the frame."""
 
 
 def test_the_truncated_humanoid_is_humanoid_in_all_else():
@@ -45,3 +54,32 @@ def test_unclipped_velocities_are_the_only_difference(name, velocities):
         assert rest[:3] == same[:3]
         ended = rest[1]
     assert fastest > 10  # Something was there to clip.
+
+
+@pytest.mark.parametrize(("name", "version", "seen_as"), TORSO_FRAMES)
+def test_the_torso_frame_is_the_only_difference(name, version, seen_as):
+    kwargs = preset(f"mbpo/{name}TorsoFrame-{version}").env_kwargs or {}
+    ours, theirs = gymnasium.make(f"mbpo/{name}TorsoFrame-{version}", **kwargs), gymnasium.make(seen_as, **kwargs)
+    assert ours.spec.max_episode_steps == theirs.spec.max_episode_steps
+    assert preset(f"mbpo/{name}TorsoFrame-{version}").mbpo == preset(f"{seen_as}").mbpo
+    velocity = {"Ant": 13, "Humanoid": 22}[name]
+    wrapped = TorsoFrame(gymnasium.make(seen_as, **kwargs), quaternion=1, velocity=velocity)
+    assert wrapped.observation_space == ours.observation_space
+    torso, plain, same_torso = ours.reset(seed=1)[0], theirs.reset(seed=1)[0], wrapped.reset(seed=1)[0]
+    assert len(torso) == len(plain) + 2
+    ours.action_space.seed(0)
+    for _ in range(30):
+        assert torso in ours.observation_space
+        assert torso.tolist() == same_torso.tolist() == in_torso_frame(plain, 1, velocity).tolist()
+        data, matrix = theirs.unwrapped.data, np.zeros(9)
+        quaternion = data.qpos[3:7] / np.linalg.norm(data.qpos[3:7])  # Noise at the reset leaves it of another length.
+        mujoco.mju_quat2Mat(matrix, quaternion)
+        world = matrix.reshape(3, 3)
+        np.testing.assert_allclose(torso[:4], [data.qpos[2], *world[2]], atol=1e-9)
+        np.testing.assert_allclose(torso[4:7], world[0], atol=1e-9)
+        np.testing.assert_allclose(torso[velocity + 2 : velocity + 5], world.T @ data.qvel[:3], atol=1e-9)
+        action = ours.action_space.sample()
+        (torso, *rest), (plain, *same), (same_torso, *_) = ours.step(action), theirs.step(action), wrapped.step(action)
+        assert rest[:3] == same[:3]
+        if rest[1]:
+            break

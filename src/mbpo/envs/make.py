@@ -26,9 +26,19 @@ from mbpo.errors import FOREIGN, UnsupportedEnvironment, did_you_mean, in_short
 AnyEnv: TypeAlias = gymnasium.Env[Any, Any]
 
 register_mazes()
-for task in ("HumanoidTruncatedObs", "HopperUnclippedObs", "Walker2dUnclippedObs"):
-    if f"mbpo/{task}-v4" not in registration.registry:
-        gymnasium.register(f"mbpo/{task}-v4", f"mbpo.envs.mujoco_observations:{task}", max_episode_steps=1000)
+SEEN_OTHERWISE = {
+    "mbpo/HumanoidTruncatedObs-v4": "HumanoidTruncatedObs",
+    "mbpo/HopperUnclippedObs-v4": "HopperUnclippedObs",
+    "mbpo/Walker2dUnclippedObs-v4": "Walker2dUnclippedObs",
+    "mbpo/AntTorsoFrame-v4": "AntTorsoFrame",
+    "mbpo/AntTorsoFrame-v5": "AntTorsoFrameV5",
+    "mbpo/HumanoidTorsoFrame-v4": "HumanoidTorsoFrame",
+    "mbpo/HumanoidTorsoFrame-v5": "HumanoidTorsoFrameV5",
+}
+"""MuJoCo tasks of our own, by id: classes of `mujoco_observations`."""
+for env_id, maker in SEEN_OTHERWISE.items():
+    if env_id not in registration.registry:
+        gymnasium.register(env_id, f"mbpo.envs.mujoco_observations:{maker}", max_episode_steps=1000)
 
 MUJOCO_MODULES = ("mujoco", "imageio", "glfw", "packaging")
 """What Gymnasium's MuJoCo tasks import; all of them come with our `mujoco` extra."""

@@ -1,4 +1,6 @@
-"""MuJoCo tasks that show what published runs saw; physics, reward and end are those of Gymnasium's -v4.
+"""MuJoCo tasks that show something else than Gymnasium's: what published runs saw, or what is easier to learn from.
+
+Physics, reward and end are those of Gymnasium's task of the same version.
 
 Importing this module needs MuJoCo; `envs.make` registers the tasks without that.
 """
@@ -7,11 +9,18 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.mujoco import ant_v4, ant_v5, humanoid_v5
 from gymnasium.envs.mujoco.hopper_v4 import HopperEnv
 from gymnasium.envs.mujoco.humanoid_v4 import HumanoidEnv
 from gymnasium.envs.mujoco.walker2d_v4 import Walker2dEnv
 
+from mbpo.envs.torso_frame import in_torso_frame
+
 TRUNCATED_HUMANOID = 45
+QUATERNION = 1
+"""Where the torso's orientation begins in what Ant and Humanoid show: after its height."""
+ANT_VELOCITY, HUMANOID_VELOCITY = 13, 22
+"""Where its velocity begins: after 8 joints and 17."""
 
 
 class HumanoidTruncatedObs(HumanoidEnv):
@@ -47,6 +56,56 @@ class Walker2dUnclippedObs(Walker2dEnv):
 
     def _get_obs(self) -> np.ndarray:
         return _with_velocities(super()._get_obs(), self.data.qvel)
+
+
+class AntTorsoFrame(ant_v4.AntEnv):
+    """`mbpo/AntTorsoFrame-v4`; takes the arguments of Ant-v4. See `torso_frame`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.observation_space = _two_more(self.observation_space)
+
+    def _get_obs(self) -> np.ndarray:
+        return in_torso_frame(super()._get_obs(), QUATERNION, ANT_VELOCITY)
+
+
+class AntTorsoFrameV5(ant_v5.AntEnv):
+    """`mbpo/AntTorsoFrame-v5`; takes the arguments of Ant-v5 but the one for x and y. See `torso_frame`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.observation_space = _two_more(self.observation_space)
+
+    def _get_obs(self) -> np.ndarray:
+        return in_torso_frame(super()._get_obs(), QUATERNION, ANT_VELOCITY)
+
+
+class HumanoidTorsoFrame(HumanoidTruncatedObs):
+    """`mbpo/HumanoidTorsoFrame-v4`; `mbpo/HumanoidTruncatedObs-v4` but for its frame. See `torso_frame`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.observation_space = _two_more(self.observation_space)
+
+    def _get_obs(self) -> np.ndarray:
+        return in_torso_frame(super()._get_obs(), QUATERNION, HUMANOID_VELOCITY)
+
+
+class HumanoidTorsoFrameV5(humanoid_v5.HumanoidEnv):
+    """`mbpo/HumanoidTorsoFrame-v5`; takes the arguments of Humanoid-v5 but the one for x and y. See `torso_frame`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.observation_space = _two_more(self.observation_space)
+
+    def _get_obs(self) -> np.ndarray:
+        return in_torso_frame(super()._get_obs(), QUATERNION, HUMANOID_VELOCITY)
+
+
+def _two_more(space: spaces.Space[Any]) -> spaces.Box:
+    """The space in the torso's frame: four numbers of a quaternion are six of two axes there."""
+    assert space.shape is not None
+    return spaces.Box(-np.inf, np.inf, (space.shape[0] + 2,), np.float64)
 
 
 def _with_velocities(obs: np.ndarray, velocities: np.ndarray) -> np.ndarray:
