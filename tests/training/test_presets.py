@@ -173,6 +173,16 @@ def test_an_unknown_argument_of_the_environment():
         assert words in message
 
 
+@pytest.mark.parametrize("env_id", ["mbpo/AntTorsoFrame-v4", "mbpo/HumanoidTruncatedObs-v4", "Ant-v4"])
+def test_a_task_that_is_seen_otherwise_takes_the_arguments_of_gymnasiums(env_id):
+    pytest.importorskip("mujoco")
+    with pytest.raises(UnsupportedEnvironment) as caught:
+        EnvSource.of(env_id, {"healthy_z_rang": [0, 1]}).training_env()
+    message = one_paragraph(str(caught.value))
+    for words in ("Did you mean 'healthy_z_range'", "Its arguments are: ", "reset_noise_scale"):
+        assert words in message
+
+
 def test_arguments_reach_both_environments_and_come_back_with_the_run(tmp_path):
     kind = ALGORITHMS["sac"]
     agent = kind("Pendulum-v1", env_kwargs={"g": 1.5}, random_steps=10, sac={"hidden_sizes": [4], "batch_size": 4})

@@ -118,10 +118,9 @@ def _unknown_arguments(env_id: str, kwargs: dict[str, Any]) -> str:
     """What is wrong with the arguments given, where it is their names; empty if it is not."""
     maker = registration.registry[env_id].entry_point
     try:
-        found = inspect.signature(registration.load_env_creator(maker) if isinstance(maker, str) else maker)  # type: ignore[arg-type]
+        known = _arguments(registration.load_env_creator(maker) if isinstance(maker, str) else maker)
     except Exception:  # Its module cannot be imported, say, which is told elsewhere.
         return ""
-    known = [name for name, parameter in found.parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
     wrong = [name for name in kwargs if name not in known]
     if not wrong:
         return ""
@@ -129,6 +128,16 @@ def _unknown_arguments(env_id: str, kwargs: dict[str, Any]) -> str:
         f"{env_id} could not be made with {', '.join(f'{name}={kwargs[name]!r}' for name in wrong)} (env_kwargs)."
         f"{did_you_mean(wrong[0], known)} Its arguments are: {', '.join(known)}."
     )
+
+
+def _arguments(maker: Any) -> list[str]:
+    """What a function or a class takes by name; a class that passes on what it gets takes what its parents name."""
+    for kind in inspect.getmro(maker) if inspect.isclass(maker) else (maker,):
+        found = inspect.signature(kind).parameters.values()
+        known = [parameter.name for parameter in found if parameter.kind is not parameter.VAR_KEYWORD]
+        if known:
+            return known
+    return []
 
 
 def _call(make: Callable[[], AnyEnv]) -> AnyEnv:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.envs.mujoco import ant_v4, ant_v5, humanoid_v5
+from gymnasium.envs.mujoco import MujocoEnv, ant_v4, ant_v5, humanoid_v5
 from gymnasium.envs.mujoco.hopper_v4 import HopperEnv
 from gymnasium.envs.mujoco.humanoid_v4 import HumanoidEnv
 from gymnasium.envs.mujoco.walker2d_v4 import Walker2dEnv
@@ -58,54 +58,44 @@ class Walker2dUnclippedObs(Walker2dEnv):
         return _with_velocities(super()._get_obs(), self.data.qvel)
 
 
-class AntTorsoFrame(ant_v4.AntEnv):
-    """`mbpo/AntTorsoFrame-v4`; takes the arguments of Ant-v4. See `torso_frame`."""
+class _InTorsoFrame(MujocoEnv):
+    """Before one of Gymnasium's classes: that task, seen in its torso's frame."""
+
+    velocity: int
+    """Where the torso's velocity begins in what Gymnasium's task shows."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.observation_space = _two_more(self.observation_space)
+        assert self.observation_space.shape is not None
+        # Four numbers of a quaternion are six of two axes here.
+        self.observation_space = spaces.Box(-np.inf, np.inf, (self.observation_space.shape[0] + 2,), np.float64)
 
     def _get_obs(self) -> np.ndarray:
-        return in_torso_frame(super()._get_obs(), QUATERNION, ANT_VELOCITY)
+        return in_torso_frame(super()._get_obs(), QUATERNION, self.velocity)  # type: ignore[misc]
 
 
-class AntTorsoFrameV5(ant_v5.AntEnv):
+class AntTorsoFrame(_InTorsoFrame, ant_v4.AntEnv):
+    """`mbpo/AntTorsoFrame-v4`; takes the arguments of Ant-v4 but the one for x and y. See `torso_frame`."""
+
+    velocity = ANT_VELOCITY
+
+
+class AntTorsoFrameV5(_InTorsoFrame, ant_v5.AntEnv):
     """`mbpo/AntTorsoFrame-v5`; takes the arguments of Ant-v5 but the one for x and y. See `torso_frame`."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.observation_space = _two_more(self.observation_space)
-
-    def _get_obs(self) -> np.ndarray:
-        return in_torso_frame(super()._get_obs(), QUATERNION, ANT_VELOCITY)
+    velocity = ANT_VELOCITY
 
 
-class HumanoidTorsoFrame(HumanoidTruncatedObs):
+class HumanoidTorsoFrame(_InTorsoFrame, HumanoidTruncatedObs):
     """`mbpo/HumanoidTorsoFrame-v4`; `mbpo/HumanoidTruncatedObs-v4` but for its frame. See `torso_frame`."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.observation_space = _two_more(self.observation_space)
-
-    def _get_obs(self) -> np.ndarray:
-        return in_torso_frame(super()._get_obs(), QUATERNION, HUMANOID_VELOCITY)
+    velocity = HUMANOID_VELOCITY
 
 
-class HumanoidTorsoFrameV5(humanoid_v5.HumanoidEnv):
+class HumanoidTorsoFrameV5(_InTorsoFrame, humanoid_v5.HumanoidEnv):
     """`mbpo/HumanoidTorsoFrame-v5`; takes the arguments of Humanoid-v5 but the one for x and y. See `torso_frame`."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.observation_space = _two_more(self.observation_space)
-
-    def _get_obs(self) -> np.ndarray:
-        return in_torso_frame(super()._get_obs(), QUATERNION, HUMANOID_VELOCITY)
-
-
-def _two_more(space: spaces.Space[Any]) -> spaces.Box:
-    """The space in the torso's frame: four numbers of a quaternion are six of two axes there."""
-    assert space.shape is not None
-    return spaces.Box(-np.inf, np.inf, (space.shape[0] + 2,), np.float64)
+    velocity = HUMANOID_VELOCITY
 
 
 def _with_velocities(obs: np.ndarray, velocities: np.ndarray) -> np.ndarray:
