@@ -13,6 +13,7 @@ ANT = {
 }
 ALL_ROWS = {"every row, weights that decay (0.6)": "ant_v4_all_rows"}
 LONGER = {"every row, a decay that falls with more rows, longer fits": "ant_v4_all_rows_longer"}
+FITTED = {"every row, a decay that falls with more rows": "ant_v4_fitted_noise"}
 UNSEEN = {"every row, a decay that falls, **noise as wide as the model is wrong**": "ant_v4_unseen_noise"}
 KINDS = {
     "dh": "the setting for all tasks",
@@ -112,7 +113,7 @@ def upright() -> str:
     blocks = sorted({int(line["from_step"]) for line in lines if int(line["from_step"]) < 25_000})
     heads = " | ".join(f"{first:,} to {first + 5000:,}" for first in blocks)
     table = [f"| upright / on its back | seed | {heads} |", "|---" * (len(blocks) + 2) + "|"]
-    for name, folder in (ALL_ROWS | LONGER | UNSEEN).items():
+    for name, folder in (ALL_ROWS | LONGER | FITTED | UNSEEN).items():
         for seed in sorted({line["seed"] for line in lines if line["run"] == folder}):
             some = {int(it["from_step"]): it for it in lines if (it["run"], it["seed"]) == (folder, seed)}
             cells = [
@@ -130,8 +131,8 @@ TABLES = {
     "ant": lambda: learning_curve("ant_v4_unseen_noise", (10_000, 12_500, 15_000, 17_500, 20_000)),
     "forecasts": forecasts,
     "member_rows": member_rows,
-    "ant_variants": lambda: one_seed(ANT | ALL_ROWS | LONGER | UNSEEN, 0, range(7500, 37_501, 2500)),
-    "ant_seed_1": lambda: one_seed(ALL_ROWS | UNSEEN, 1, range(7500, 25_001, 2500)),
+    "ant_variants": lambda: one_seed(ANT | ALL_ROWS | LONGER | FITTED | UNSEEN, 0, range(7500, 37_501, 2500)),
+    "ant_seed_1": lambda: one_seed(ALL_ROWS | FITTED | UNSEEN, 1, range(7500, 25_001, 2500)),
     "fitted_anew": fitted_anew,
     "turned_over": turned_over,
     "humanoid": lambda: one_seed({"return": "humanoid_v4_mbpo_dh"}, 0, range(5000, 20_001, 2500)),
