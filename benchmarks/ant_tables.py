@@ -15,6 +15,8 @@ ALL_ROWS = {"every row, weights that decay (0.6)": "ant_v4_all_rows"}
 LONGER = {"every row, a decay that falls with more rows, longer fits": "ant_v4_all_rows_longer"}
 FITTED = {"every row, a decay that falls with more rows": "ant_v4_fitted_noise"}
 UNSEEN = {"every row, a decay that falls, **noise as wide as the model is wrong**": "ant_v4_unseen_noise"}
+FRAMES = {"in the world's frame, as Gymnasium shows it": "ant_v4_unseen_noise", "in the torso's": "ant_v4_torso_frame"}
+"""Three seeds each with Ant's preset."""
 KINDS = {
     "dh": "the setting for all tasks",
     "unseen": "that, and `--model.unseen-noise`",
@@ -126,7 +128,39 @@ def upright() -> str:
     return "\n".join(table)
 
 
+def frames() -> str:
+    """Each seed with Ant's preset, by the frame it sees."""
+    steps = range(7500, 25_001, 2500)
+    lines = []
+    for name, folder in FRAMES.items():
+        for seed in range(3):
+            head, rule, row = one_seed({name: folder}, seed, steps).splitlines()
+            lines = lines or [head.replace("| seed 0 |", "| seen | seed |"), f"{rule}---|"]
+            lines.append(row.replace(f"| {name} |", f"| {name} | {seed} |"))
+    return "\n".join(lines)
+
+
+def frame_errors() -> str:
+    """What the world's frame costs a model of Ant."""
+    table = [
+        "| frame | rows | linear velocity, m/s: error, change | angular velocity, rad/s: error, change | "
+        "error of the reward |",
+        "|---" * 5 + "|",
+    ]
+    with (RESULTS / "torso_frame.csv").open() as file:
+        for row in csv.DictReader(file):
+            cells = [row["frame"], f"{int(row['rows']):,}"]
+            for what in ("velocity", "angular"):
+                cells.append(", ".join(f"{float(row[f'{what}_{name}']):.2f}" for name in ("error", "change")))
+            cells.append(f"{float(row['reward_error']):.2f}")
+            table.append(f"| {' | '.join(cells)} |")
+    return "\n".join(table)
+
+
 TABLES = {
+    "ant_frames": frames,
+    "frame_errors": frame_errors,
+    "ant_torso": lambda: learning_curve("ant_v4_torso_frame", (10_000, 12_500, 15_000, 17_500, 20_000, 22_500, 25_000)),
     "upright": upright,
     "ant": lambda: learning_curve("ant_v4_unseen_noise", (10_000, 12_500, 15_000, 17_500, 20_000)),
     "forecasts": forecasts,

@@ -28,7 +28,7 @@ ALGORITHMS = ("mbpo", "mbpo_dh", "sac", "pets", "dyna_q")
 PAGES = (
     "README.md",
     *(f"docs/{name}.md" for name in ("reliability", "speed", "theory")),
-    *(f"docs/algorithms/{name}.md" for name in ALGORITHMS),
+    *(f"docs/algorithms/{name}.md" for name in (*ALGORITHMS, "mbpo_dh_ant")),
 )
 MEMBERS_LEARN_FROM = {"a bootstrap": "pendulum", "every row that is not held out": "pendulum_all_rows"}
 """MBPO on Pendulum, by what the members of its ensemble learn from."""

@@ -18,11 +18,12 @@ import numpy as np
 from fit_budget import VARIANTS, Refit, refits
 from jax import Array
 
-from mbpo.envs.mujoco_observations import ANT_VELOCITY, QUATERNION
 from mbpo.envs.torso_frame import in_torso_frame
 from mbpo.model.ensemble import predict_normalized
 from mbpo.model.epoch import normalized_rows
 
+QUATERNION, ANT_VELOCITY = 1, 13
+"""Where they begin in what Ant-v4 shows."""
 FRAMES = {"world": ANT_VELOCITY, "torso": ANT_VELOCITY + 2}
 """Where the linear velocity begins; the angular one follows."""
 COLUMNS = ("frame", "rows", "velocity_error", "angular_error", "reward_error", "velocity_change", "angular_change")
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--first", type=int, default=10_000, help="rows of the first fit")
     parser.add_argument("--every", type=int, default=2000, help="rows between fits")
-    parser.add_argument("--last", type=int, default=14_000, help="rows of the last fit")
+    parser.add_argument("--last", type=int, default=12_000, help="rows of the last fit")
     parser.add_argument("--out", type=Path, required=True)
     known = parser.parse_args()
     sizes = range(known.first, known.last + 1, known.every)

@@ -2,9 +2,9 @@
 
     python benchmarks/upright.py runs/benchmarks/ant_v4_all_rows/seed-00 runs/... --out benchmarks/results/upright.csv
 
-Each RUN is a run on Ant-v4 that has kept its replay buffer. One line for each 5000 of its real steps: the share with
-the torso within 37° of upright (the cosine of its tilt above 0.8), the share within 37° of lying on the back, how many
-ended their episode by Ant's rule, and the mean reward.
+Each RUN is a run on Ant-v4 or mbpo/AntTorsoFrame-v4 that has kept its replay buffer. One line for each 5000 of its
+real steps: the share with the torso within 37° of upright (the cosine of its tilt above 0.8), the share within 37° of
+lying on the back, how many ended their episode by Ant's rule, and the mean reward.
 """
 
 import argparse
@@ -16,12 +16,16 @@ from turned_over import uprightness, write_lines
 from mbpo.training.algorithms import load
 
 BLOCK = 5000
+UP = 3
+"""In the torso's frame, after the height: the third number of the world's z axis, the cosine of the tilt."""
 
 
 def lines(run: Path) -> list[dict[str, object]]:
-    real = load(run).learned[1].real
+    source = load(run)
+    real = source.learned[1].real
     size = int(real.size)
-    tilt = uprightness(np.asarray(real.data.obs[:size]))
+    obs = np.asarray(real.data.obs[:size])
+    tilt = obs[:, UP] if "TorsoFrame" in source.config.env_id else uprightness(obs)
     ended, reward = np.asarray(real.data.terminated[:size]), np.asarray(real.data.reward[:size])
     return [
         {

@@ -105,13 +105,15 @@ def test_hopper_ends_by_its_joints(env_id):
 
 
 def test_each_registered_size_is_one_that_the_environment_has():
+    humanoid = {f"include_{part}_in_observation": False for part in ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")}
     sizes = {
         "Ant-v4": [{}, {"use_contact_forces": True}],
         "Ant-v5": [{}, {"include_cfrc_ext_in_observation": False}],
-        "Humanoid-v5": [
-            {},
-            {f"include_{part}_in_observation": False for part in ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")},
-        ],
+        "Humanoid-v5": [{}, humanoid],
+        "mbpo/AntTorsoFrame-v4": [{}, {"use_contact_forces": True}],
+        "mbpo/AntTorsoFrame-v5": [{}, {"include_cfrc_ext_in_observation": False}],
+        "mbpo/HumanoidTorsoFrame-v4": [{}],
+        "mbpo/HumanoidTorsoFrame-v5": [{}, humanoid],
     }
     for env_id, settings in sizes.items():
         found = {make(env_id, **setting).observation_space.shape[0] for setting in settings}

@@ -80,16 +80,48 @@ def test_a_quaternion_counts_by_its_direction_and_not_by_its_sign(orientation, v
     np.testing.assert_allclose(_torso(_seen(other, velocity)), _torso(_seen(orientation, velocity)), atol=1e-9)
 
 
+def test_four_zeros_are_no_orientation():
+    with pytest.raises(ValueError, match="four numbers of the observation from 1 on are all 0"):
+        _torso(_seen((0, 0, 0, 0), (1, 2, 3)))
+
+
 class _Shows(gymnasium.Env):
-    """Shows nothing; its space is what matters."""
+    """Shows the middle of its space, or what it is told to."""
 
     action_space = spaces.Box(-1, 1, (1,))
 
-    def __init__(self, space):
+    def __init__(self, space, obs=None):
         self.observation_space = space
+        self.obs = obs
+
+    def reset(self, *, seed=None, options=None):
+        return self.obs, {}
 
 
-@pytest.mark.parametrize(("quaternion", "velocity"), [(-1, 7), (1, 4), (7, 1), (6, 10)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_that_stay_keep_their_bounds_and_all_keep_their_size(dtype):
+    low, high = -np.arange(1.0, 13.0).astype(dtype), np.arange(2.0, 14.0).astype(dtype)
+    obs = _seen((1, 0, 0, 0), (3, 2, 1)).astype(dtype)
+    env = TorsoFrame(_Shows(spaces.Box(low, high, dtype=dtype), obs), QUATERNION, VELOCITY)
+    space = env.observation_space
+    assert space.dtype == dtype
+    assert space.low.tolist() == [-1, *[-np.inf] * 6, -6, -7, *[-np.inf] * 3, -11, -12]
+    assert space.high.tolist() == [2, *[np.inf] * 6, 7, 8, *[np.inf] * 3, 12, 13]
+    seen = env.reset()[0]
+    assert seen.dtype == dtype
+    assert seen in space
+
+
+def test_a_wrapped_environment_is_made_again_from_its_spec():
+    pytest.importorskip("mujoco")
+    env = TorsoFrame(gymnasium.make("Ant-v5", healthy_reward=3.0), quaternion=1, velocity=13)
+    again = gymnasium.make(env.spec)
+    assert again.reset(seed=2)[0].tolist() == env.reset(seed=2)[0].tolist()
+    still = np.zeros(8)
+    assert again.step(still)[1] == env.step(still)[1] > 2
+
+
+@pytest.mark.parametrize(("quaternion", "velocity"), [(-1, 7), (1, 4), (7, 1), (6, 10), (1.0, 7), ("1", 7), (1, None)])
 def test_what_does_not_fit_is_refused(quaternion, velocity):
     env = _Shows(spaces.Box(-np.inf, np.inf, (12,)))
     TorsoFrame(env, quaternion=5, velocity=9)  # Fits, to the last number.

@@ -41,6 +41,7 @@ def test_methods_are_found_or_named():
         ("mod:Ant-v5", "Ant"),
         ("mbpo/HumanoidTruncatedObs-v4", "Humanoid"),
         ("mbpo/HopperUnclippedObs-v4", "Hopper"),
+        ("mbpo/AntTorsoFrame-v5", "Ant"),
         ("A-v2-x",) * 2,
     ],
 )

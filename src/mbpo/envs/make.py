@@ -134,7 +134,7 @@ def _arguments(maker: Any) -> list[str]:
     """What a function or a class takes by name; a class that passes on what it gets takes what its parents name."""
     for kind in inspect.getmro(maker) if inspect.isclass(maker) else (maker,):
         found = inspect.signature(kind).parameters.values()
-        known = [parameter.name for parameter in found if parameter.kind is not parameter.VAR_KEYWORD]
+        known = [it.name for it in found if it.kind not in (it.VAR_POSITIONAL, it.VAR_KEYWORD)]
         if known:
             return known
     return []

@@ -15,12 +15,9 @@ from gymnasium.envs.mujoco.humanoid_v4 import HumanoidEnv
 from gymnasium.envs.mujoco.walker2d_v4 import Walker2dEnv
 
 from mbpo.envs.torso_frame import in_torso_frame
+from mbpo.errors import UnsupportedEnvironment
 
 TRUNCATED_HUMANOID = 45
-QUATERNION = 1
-"""Where the torso's orientation begins in what Ant and Humanoid show: after its height."""
-ANT_VELOCITY, HUMANOID_VELOCITY = 13, 22
-"""Where its velocity begins: after 8 joints and 17."""
 
 
 class HumanoidTruncatedObs(HumanoidEnv):
@@ -31,8 +28,12 @@ class HumanoidTruncatedObs(HumanoidEnv):
     for that from -v5 on only.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self._exclude_current_positions_from_observation:
+            raise UnsupportedEnvironment(
+                "the truncated humanoid does not see its x and y; leave exclude_current_positions_from_observation True"
+            )
         self.observation_space = spaces.Box(-np.inf, np.inf, (TRUNCATED_HUMANOID,), np.float64)
 
     def _get_obs(self) -> np.ndarray:
@@ -59,43 +60,37 @@ class Walker2dUnclippedObs(Walker2dEnv):
 
 
 class _InTorsoFrame(MujocoEnv):
-    """Before one of Gymnasium's classes: that task, seen in its torso's frame."""
+    """Before one of Gymnasium's classes: that task, seen in its torso's frame.
 
-    velocity: int
-    """Where the torso's velocity begins in what Gymnasium's task shows."""
+    Positions come first, as in `qpos` but mostly without x and y, then velocities, as in `qvel`.
+    """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         assert self.observation_space.shape is not None
         # Four numbers of a quaternion are six of two axes here.
         self.observation_space = spaces.Box(-np.inf, np.inf, (self.observation_space.shape[0] + 2,), np.float64)
 
     def _get_obs(self) -> np.ndarray:
-        return in_torso_frame(super()._get_obs(), QUATERNION, self.velocity)  # type: ignore[misc]
+        unseen = 2 if self._exclude_current_positions_from_observation else 0  # type: ignore[attr-defined]
+        obs: np.ndarray = super()._get_obs()  # type: ignore[misc]
+        return in_torso_frame(obs, quaternion=3 - unseen, velocity=self.model.nq - unseen)
 
 
 class AntTorsoFrame(_InTorsoFrame, ant_v4.AntEnv):
-    """`mbpo/AntTorsoFrame-v4`; takes the arguments of Ant-v4 but the one for x and y. See `torso_frame`."""
-
-    velocity = ANT_VELOCITY
+    """`mbpo/AntTorsoFrame-v4`; takes the arguments of Ant-v4. See `torso_frame`."""
 
 
 class AntTorsoFrameV5(_InTorsoFrame, ant_v5.AntEnv):
-    """`mbpo/AntTorsoFrame-v5`; takes the arguments of Ant-v5 but the one for x and y. See `torso_frame`."""
-
-    velocity = ANT_VELOCITY
+    """`mbpo/AntTorsoFrame-v5`; takes the arguments of Ant-v5. See `torso_frame`."""
 
 
 class HumanoidTorsoFrame(_InTorsoFrame, HumanoidTruncatedObs):
     """`mbpo/HumanoidTorsoFrame-v4`; `mbpo/HumanoidTruncatedObs-v4` but for its frame. See `torso_frame`."""
 
-    velocity = HUMANOID_VELOCITY
-
 
 class HumanoidTorsoFrameV5(_InTorsoFrame, humanoid_v5.HumanoidEnv):
-    """`mbpo/HumanoidTorsoFrame-v5`; takes the arguments of Humanoid-v5 but the one for x and y. See `torso_frame`."""
-
-    velocity = HUMANOID_VELOCITY
+    """`mbpo/HumanoidTorsoFrame-v5`; takes the arguments of Humanoid-v5. See `torso_frame`."""
 
 
 def _with_velocities(obs: np.ndarray, velocities: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 
 from mbpo.errors import UnsupportedEnvironment
 
@@ -22,16 +23,25 @@ def in_torso_frame(obs: np.ndarray, quaternion: int, velocity: int) -> np.ndarra
 
     Args:
         obs: What the environment shows, `[n]`.
-        quaternion: Where in it the orientation begins: 4 numbers `w, x, y, z`, of any length but 0 (a
-            quaternion and its opposite are one orientation, and become the same numbers here).
+        quaternion: Where in it the orientation begins: 4 numbers `w, x, y, z`, in this order, of any length
+            but 0 (a quaternion and its opposite are one orientation, and become the same numbers here).
         velocity: Where the linear velocity begins, after the quaternion: 3 numbers along the world's axes.
             (The angular velocity of MuJoCo's free joints, which follows it, is in the torso's frame as it is.)
 
     Returns:
         What was before the quaternion; the world's z axis (up) and its x axis (ahead), unit vectors in the
         torso's frame, `[3]` each; what was in between; the velocity in the torso's frame, `[3]`; the rest.
+
+    Raises:
+        ValueError: The quaternion is four zeros.
     """
-    w, x, y, z = obs[quaternion : quaternion + 4] / np.linalg.norm(obs[quaternion : quaternion + 4])
+    length = np.linalg.norm(obs[quaternion : quaternion + 4])
+    if length == 0:
+        raise ValueError(
+            f"the four numbers of the observation from {quaternion} on are all 0, which is no orientation; is that "
+            "where the quaternion begins?"
+        )
+    w, x, y, z = obs[quaternion : quaternion + 4] / length
     ahead = np.array([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)])
     left = np.array([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)])
     up = np.array([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)])
@@ -40,7 +50,7 @@ def in_torso_frame(obs: np.ndarray, quaternion: int, velocity: int) -> np.ndarra
     return np.concatenate([before, up, ahead, between, own_velocity, after])
 
 
-class TorsoFrame(gymnasium.ObservationWrapper[np.ndarray, Any, np.ndarray]):
+class TorsoFrame(gymnasium.ObservationWrapper[np.ndarray, Any, np.ndarray], RecordConstructorArgs):
     """An environment of yours with a free body, seen as `in_torso_frame` does.
 
     `mbpo/AntTorsoFrame-v4` and its like are Gymnasium's tasks seen so. For another:
@@ -53,22 +63,34 @@ class TorsoFrame(gymnasium.ObservationWrapper[np.ndarray, Any, np.ndarray]):
         Raises:
             UnsupportedEnvironment: The observation is no vector, or the two do not fit into it one after the other.
         """
+        RecordConstructorArgs.__init__(self, quaternion=quaternion, velocity=velocity)
         super().__init__(env)
-        shape = env.observation_space.shape
-        if not isinstance(env.observation_space, spaces.Box) or shape is None or len(shape) != 1:
+        space = env.observation_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise UnsupportedEnvironment(
                 f"TorsoFrame reads a quaternion and a velocity out of an observation that is one vector, not out of "
-                f"{env.observation_space}; put gymnasium.wrappers.FlattenObservation around the environment first."
+                f"{space}; put gymnasium.wrappers.FlattenObservation around the environment first."
             )
-        if not 0 <= quaternion <= velocity - 4 <= shape[0] - 7:
+        whole = isinstance(quaternion, int | np.integer) and isinstance(velocity, int | np.integer)
+        if not whole or not 0 <= quaternion <= velocity - 4 <= space.shape[0] - 7:
             raise UnsupportedEnvironment(
-                f"TorsoFrame was told that a quaternion (4 numbers) begins at {quaternion} and a velocity (3 numbers) "
-                f"at {velocity}. Counted from 0, both must fit into the {shape[0]} numbers of the observation, the "
-                "quaternion first."
+                f"TorsoFrame was told that a quaternion (4 numbers) begins at {quaternion!r} and a velocity (3 "
+                f"numbers) at {velocity!r}. Counted from 0, both must fit into the {space.shape[0]} numbers of the "
+                "observation, the quaternion first."
             )
         self._where = quaternion, velocity
-        self.observation_space = spaces.Box(-np.inf, np.inf, (shape[0] + 2,), np.float64)
+        self.observation_space = _seen_from_the_torso(space, quaternion, velocity)
 
     def observation(self, observation: np.ndarray) -> np.ndarray:
-        """See `in_torso_frame`."""
-        return in_torso_frame(observation, *self._where)
+        """See `in_torso_frame`; as many bits a number as the environment's own."""
+        return in_torso_frame(observation, *self._where).astype(self.observation_space.dtype)
+
+
+def _seen_from_the_torso(space: spaces.Box, quaternion: int, velocity: int) -> spaces.Box:
+    """The space's bounds where numbers stay as they are; what is seen along other axes has none."""
+    bounds = []
+    for bound, free in ((space.low, -np.inf), (space.high, np.inf)):
+        before, between, after = bound[:quaternion], bound[quaternion + 4 : velocity], bound[velocity + 3 :]
+        bounds.append(np.concatenate([before, np.full(6, free), between, np.full(3, free), after]))
+    low, high = bounds
+    return spaces.Box(low, high, dtype=np.float32 if space.dtype == np.float32 else np.float64)
