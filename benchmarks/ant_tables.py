@@ -15,8 +15,13 @@ ALL_ROWS = {"every row, weights that decay (0.6)": "ant_v4_all_rows"}
 LONGER = {"every row, a decay that falls with more rows, longer fits": "ant_v4_all_rows_longer"}
 FITTED = {"every row, a decay that falls with more rows": "ant_v4_fitted_noise"}
 UNSEEN = {"every row, a decay that falls, **noise as wide as the model is wrong**": "ant_v4_unseen_noise"}
-FRAMES = {"in the world's frame, as Gymnasium shows it": "ant_v4_unseen_noise", "in the torso's": "ant_v4_torso_frame"}
+TORSO = {"the same in the torso's frame": "ant_v4_torso_frame"}
+FRAMES = {"the world's frame, as Gymnasium shows it": "ant_v4_unseen_noise", "the torso's": "ant_v4_torso_frame"}
 """Three seeds each with Ant's preset."""
+ENDS = {
+    "an end counts nothing, as published": "ant_v4_torso_frame",
+    "critics judge at ends (`--learner.judge-ends`)": "ant_v4_torso_judge_ends",
+}
 KINDS = {
     "dh": "the setting for all tasks",
     "unseen": "that, and `--model.unseen-noise`",
@@ -115,7 +120,7 @@ def upright() -> str:
     blocks = sorted({int(line["from_step"]) for line in lines if int(line["from_step"]) < 25_000})
     heads = " | ".join(f"{first:,} to {first + 5000:,}" for first in blocks)
     table = [f"| upright / on its back | seed | {heads} |", "|---" * (len(blocks) + 2) + "|"]
-    for name, folder in (ALL_ROWS | LONGER | FITTED | UNSEEN).items():
+    for name, folder in (ALL_ROWS | LONGER | FITTED | UNSEEN | TORSO).items():
         for seed in sorted({line["seed"] for line in lines if line["run"] == folder}):
             some = {int(it["from_step"]): it for it in lines if (it["run"], it["seed"]) == (folder, seed)}
             cells = [
@@ -160,6 +165,7 @@ def frame_errors() -> str:
 TABLES = {
     "ant_frames": frames,
     "frame_errors": frame_errors,
+    "ant_ends": lambda: one_seed(ENDS, 0, range(7500, 25_001, 2500)),
     "ant_torso": lambda: learning_curve("ant_v4_torso_frame", (10_000, 12_500, 15_000, 17_500, 20_000, 22_500, 25_000)),
     "upright": upright,
     "ant": lambda: learning_curve("ant_v4_unseen_noise", (10_000, 12_500, 15_000, 17_500, 20_000)),
