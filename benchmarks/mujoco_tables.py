@@ -13,6 +13,7 @@ DOUBLE_HORIZON = {
     "HalfCheetah-v4": "half_cheetah_v4_angles",
     "mbpo/Walker2dUnclippedObs-v4": "walker2d_unclipped_mbpo_dh",
     "Ant-v4": "ant_v4_unseen_noise",
+    "mbpo/AntTorsoFrame-v4": "ant_v4_torso_frame",
 }
 HALF_CHEETAH = {
     "learns all along": "half_cheetah_v4_mbpo_dh",
