@@ -135,7 +135,7 @@ def upright() -> str:
 
 def frames() -> str:
     """Each seed with Ant's preset, by the frame it sees."""
-    steps = range(7500, 25_001, 2500)
+    steps = range(7500, 30_001, 2500)
     lines = []
     for name, folder in FRAMES.items():
         for seed in range(3):
@@ -165,8 +165,8 @@ def frame_errors() -> str:
 TABLES = {
     "ant_frames": frames,
     "frame_errors": frame_errors,
-    "ant_ends": lambda: one_seed(ENDS, 0, range(7500, 25_001, 2500)),
-    "ant_torso": lambda: learning_curve("ant_v4_torso_frame", (10_000, 12_500, 15_000, 17_500, 20_000, 22_500, 25_000)),
+    "ant_ends": lambda: one_seed(ENDS, 0, range(7500, 30_001, 2500)),
+    "ant_torso": lambda: learning_curve("ant_v4_torso_frame", (10_000, 15_000, 20_000, 25_000, 27_500, 30_000)),
     "upright": upright,
     "ant": lambda: learning_curve("ant_v4_unseen_noise", (10_000, 12_500, 15_000, 17_500, 20_000)),
     "forecasts": forecasts,
