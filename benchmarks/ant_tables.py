@@ -3,7 +3,7 @@
 import csv
 
 from mujoco_tables import one_seed
-from read_results import RESULTS, learning_curve
+from read_results import RESULTS, evaluations, learning_curve
 
 ANT = {
     "as it is": "ant_v4_mbpo_dh",
@@ -136,12 +136,9 @@ def upright() -> str:
 def frames() -> str:
     """Each seed with Ant's preset, by the frame it sees."""
     steps = range(7500, 30_001, 2500)
-    lines = []
+    lines = [f"| seen | seed | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 2) + "|"]
     for name, folder in FRAMES.items():
-        for seed in range(3):
-            head, rule, row = one_seed({name: folder}, seed, steps).splitlines()
-            lines = lines or [head.replace("| seed 0 |", "| seen | seed |"), f"{rule}---|"]
-            lines.append(row.replace(f"| {name} |", f"| {name} | {seed} |"))
+        lines += [f"| {name} | {seed} | {' | '.join(evaluations(folder, seed, steps))} |" for seed in range(3)]
     return "\n".join(lines)
 
 

@@ -14,20 +14,15 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from fit_budget import VARIANTS, Refit, refits
+from fit_budget import VARIANTS, Refit, predicted, refits
 from jax import Array
-
-from mbpo.model.ensemble import predict_normalized
-from mbpo.model.epoch import normalized_rows
 
 CLIP = 10.0
 
 
 def errors(found: Refit, velocities: int) -> np.ndarray:
     """`[row, position or reward]`: of the members' mean, in units of the targets' spread."""
-    ensemble = found.state.ensemble
-    x, y = normalized_rows(ensemble, found.coming)
-    mean, _ = predict_normalized(ensemble.params, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
+    mean, _, y = predicted(found.state, found.coming)
     positions = found.coming.obs.shape[1] - velocities
     off = np.asarray(mean.mean(axis=0) - y)
     return np.concatenate([off[:, :positions], off[:, -1:]], axis=1)

@@ -17,10 +17,8 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from fit_budget import VARIANTS, Refit, refits
+from fit_budget import VARIANTS, Refit, predicted, refits
 
-from mbpo.model.ensemble import predict_normalized
-from mbpo.model.epoch import normalized_rows
 from mbpo.training.algorithms import load
 
 PITCH, EPISODE = 1, 1000
@@ -52,9 +50,7 @@ def kinds(pitch: np.ndarray) -> dict[str, np.ndarray]:
 
 def errors(found: Refit) -> dict[str, float | str]:
     """On the next rows of each kind, and on all."""
-    ensemble = found.state.ensemble
-    x, y = normalized_rows(ensemble, found.coming)
-    mean, _ = predict_normalized(ensemble.params, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
+    mean, _, y = predicted(found.state, found.coming)
     error = np.asarray(jnp.sqrt(jnp.mean((mean.mean(axis=0) - y) ** 2, axis=-1)))
     pitch = np.asarray(found.coming.obs[:, PITCH])
     chosen = kinds(pitch) | {"all": np.ones_like(pitch, bool)}

@@ -108,14 +108,21 @@ VARIANTS = {
 }
 
 
+def predicted(state: Any, rows: Transition) -> tuple[Array, Array, Array]:
+    """Of each member, its mean and log variance `[member, row, output]`; and what came `[row, output]`; normalised."""
+    ensemble = state.ensemble
+    x, y = normalized_rows(ensemble, rows)
+    mean, log_var = predict_normalized(ensemble.params, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
+    return mean, log_var, y
+
+
 def next_scores(state: Any, rows: Transition) -> tuple[float, float, float]:
     """The mean over rows of the root of the mean square over outputs, in units of the targets' spread, of the
     elites' mean and on average of an elite; and −log likelihood under the mixture's mean and variance, without
     log √2π."""
-    ensemble = state.ensemble
-    x, y = normalized_rows(ensemble, rows)
-    mean, log_var = predict_normalized(ensemble.params, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
-    mean, variance = mean[ensemble.elites], jnp.exp(log_var[ensemble.elites])
+    elites = state.ensemble.elites
+    mean, log_var, y = predicted(state, rows)
+    mean, variance = mean[elites], jnp.exp(log_var[elites])
     middle = mean.mean(axis=0)
     spread = variance.mean(axis=0) + mean.var(axis=0)
     error, member_error = (jnp.sqrt(jnp.mean((guess - y) ** 2, axis=-1)).mean() for guess in (middle, mean))

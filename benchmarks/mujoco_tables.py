@@ -2,7 +2,7 @@
 
 import csv
 
-from read_results import RESULTS, learning_curve, rows
+from read_results import RESULTS, evaluations, learning_curve, rows
 
 from mbpo.training.logbook import read_records
 from mbpo.viz.published import chosen, read_published
@@ -155,11 +155,7 @@ def one_seed(folders: dict[str, str], seed: int, steps: range) -> str:
     far as each went."""
     lines = [f"| seed {seed} | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 1) + "|"]
     for name, folder in folders.items():
-        records = read_records(RESULTS / folder / f"seed-{seed:02d}")
-        at = {record["env_step"]: record for record in records if "eval_return_mean" in record}
-        found = [at.get(step) for step in steps]
-        cells = [f"{it['eval_return_mean']:.0f} ± {it['eval_return_std']:.0f}" if it else "-" for it in found]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(evaluations(folder, seed, steps))} |")
     return "\n".join(lines)
 
 

@@ -3,12 +3,22 @@
 import csv
 from pathlib import Path
 
+from mbpo.training.logbook import read_records
+
 RESULTS = Path(__file__).parent / "results"
 
 
 def rows(path: Path) -> list[dict[str, float]]:
     with path.open() as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def evaluations(folder: str, seed: int, steps: range) -> list[str]:
+    """Mean and standard deviation over the episodes of one seed's evaluations; `-` where it did not get so far."""
+    records = read_records(RESULTS / folder / f"seed-{seed:02d}")
+    at = {record["env_step"]: record for record in records if "eval_return_mean" in record}
+    found = [at.get(step) for step in steps]
+    return [f"{it['eval_return_mean']:.0f} ± {it['eval_return_std']:.0f}" if it else "-" for it in found]
 
 
 def learning_curve(folder: str, steps: tuple[int, ...]) -> str:

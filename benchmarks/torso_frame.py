@@ -15,12 +15,10 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from fit_budget import VARIANTS, Refit, refits
+from fit_budget import VARIANTS, Refit, predicted, refits
 from jax import Array
 
 from mbpo.envs.torso_frame import in_torso_frame
-from mbpo.model.ensemble import predict_normalized
-from mbpo.model.epoch import normalized_rows
 
 QUATERNION, ANT_VELOCITY = 1, 13
 """Where they begin in what Ant-v4 shows."""
@@ -40,10 +38,9 @@ def length(vectors: np.ndarray) -> float:
 
 
 def line(frame: str, found: Refit) -> dict[str, object]:
-    ensemble, first = found.state.ensemble, FRAMES[frame]
-    x, y = normalized_rows(ensemble, found.coming)
-    mean, _ = predict_normalized(ensemble.params, jnp.broadcast_to(x, (ensemble.ensemble_size, *x.shape)))
-    off = np.asarray((mean - y) * ensemble.targets.std)
+    first = FRAMES[frame]
+    mean, _, y = predicted(found.state, found.coming)
+    off = np.asarray((mean - y) * found.state.ensemble.targets.std)
     changed = np.asarray(found.coming.next_obs - found.coming.obs)
     errors = {
         "velocity_error": length(off[..., first : first + 3]),

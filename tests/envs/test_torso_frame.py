@@ -86,7 +86,7 @@ def test_four_zeros_are_no_orientation():
 
 
 class _Shows(gymnasium.Env):
-    """Shows the middle of its space, or what it is told to."""
+    """Shows what it is told to, once."""
 
     action_space = spaces.Box(-1, 1, (1,))
 
