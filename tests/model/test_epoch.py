@@ -38,10 +38,12 @@ def data_of(rows) -> MemberData:
 ROWS = LINEAR_GAUSSIAN.sample_transitions(0, CAPACITY)
 
 
-@eqx.filter_jit
-def one_epoch(data: MemberData, rate: float = 1.0):
+def epoch(data: MemberData, rate: float = 1.0):
     state = init_optimizer(OPTIMIZER, ENSEMBLE.params)
     return train_epoch(data, loss_fn, OPTIMIZER, ENSEMBLE.params, state, KEY, batches=jnp.int32(BATCHES), rate=rate)
+
+
+one_epoch = eqx.filter_jit(epoch)
 
 
 def test_an_epoch_is_each_members_own_gradient_descent():
@@ -62,6 +64,16 @@ def test_an_epoch_is_each_members_own_gradient_descent():
         found = jax.tree.map(lambda leaf, m=member: leaf[m], params)
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), found, alone)
     assert float(train_loss) == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_members_side_by_side_as_on_a_gpu_learn_the_same(monkeypatch):
+    data = data_of(ROWS)
+    one_by_one = one_epoch(data)
+    assert " scan[" in str(jax.make_jaxpr(lambda: epoch(data))())
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert " scan[" not in str(jax.make_jaxpr(lambda: epoch(data))())
+    at_once = jax.jit(lambda: epoch(data))()
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), at_once, one_by_one)
 
 
 def test_a_row_that_is_not_in_a_members_bootstrap_does_not_reach_it():

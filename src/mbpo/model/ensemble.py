@@ -6,8 +6,8 @@ normalised target (Δobs or next_obs, reward), its log-variance softly clamped b
 This file predicts; `fit` learns; `rollout` imagines.
 """
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
@@ -36,6 +36,8 @@ class EnsembleParams(eqx.Module):
 
 Params: TypeAlias = EnsembleParams | HomoscedasticParams
 """With a noise that depends on the input, or without."""
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 class Ensemble(eqx.Module):
@@ -134,11 +136,19 @@ def predict_normalized(
 ) -> tuple[Float[Array, "member batch out"], Float[Array, "member batch out"]]:
     """Mean and log-variance of the normalised target, each member on its own rows.
 
-    One member after the other: products of plain matrices, and one network to compile.
     """
     if isinstance(params, HomoscedasticParams):
         return params.predict(x)
-    return jax.lax.map(lambda member: predict_member(*member), (params, x))
+    return over_members(lambda member: predict_member(*member), (params, x))
+
+
+def over_members(fn: Callable[[In], Out], members: In) -> Out:
+    """`fn` of every member; all arrays have a leading `member` axis.
+
+    On a CPU one member after the other: products of plain matrices, whose operands stay in its cache, and
+    one network to compile. Elsewhere all at once: there such small products cost no more than their launch.
+    """
+    return jax.lax.map(fn, members) if jax.default_backend() == "cpu" else jax.vmap(fn)(members)
 
 
 def make_targets(ensemble: Ensemble, rows: Transition) -> Float[Array, "*batch out"]:

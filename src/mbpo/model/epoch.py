@@ -1,8 +1,7 @@
-"""One epoch of gradient descent for every member of an ensemble, one member after the other.
+"""One epoch of gradient descent for every member of an ensemble.
 
 Members share no data order, no parameters and no gradient, so each can take all its steps before the
-next one begins. Then its parameters and moments stay in the processor's cache, the products are of
-plain matrices, and one member is all there is to compile.
+next one begins. On a CPU it does: its parameters and moments then stay in the processor's cache.
 """
 
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from mbpo.data.replay import Replay, take
 from mbpo.data.split import DataSplit, draw_train_slots
-from mbpo.model.ensemble import Ensemble, EnsembleParams, make_targets
+from mbpo.model.ensemble import Ensemble, EnsembleParams, make_targets, over_members
 from mbpo.model.homoscedastic import HomoscedasticParams
 from mbpo.types import Transition
 
@@ -87,7 +86,7 @@ def train_epoch(
         return jax.lax.fori_loop(0, batches, train_batch, (start, start_state, jnp.zeros(())))
 
     keys = jax.random.split(key, data.entries.shape[0])
-    params, optimizer_state, totals = jax.lax.map(
+    params, optimizer_state, totals = over_members(
         train_member, (params, optimizer_state, data.split.train_slots, data.entries, keys)
     )
     return params, optimizer_state, totals.mean() / batches
