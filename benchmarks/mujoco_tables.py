@@ -14,6 +14,7 @@ DOUBLE_HORIZON = {
     "mbpo/Walker2dUnclippedObs-v4": "walker2d_unclipped_mbpo_dh",
     "Ant-v4": "ant_v4_unseen_noise",
     "mbpo/AntTorsoFrame-v4": "ant_v4_torso_frame",
+    "mbpo/HumanoidTorsoFrame-v4": "humanoid_v4_torso_frame",
 }
 HALF_CHEETAH = {
     "learns all along": "half_cheetah_v4_mbpo_dh",
@@ -96,7 +97,7 @@ def learned_ends() -> str:
 def double_horizon() -> str:
     """Return over seeds beside the published one, and how long the runs took."""
     lines = [
-        "| task | real steps | seeds | mean ± std over seeds | worst | best | published, 8 seeds | minutes, one core |",
+        "| task | real steps | seeds | mean ± std over seeds | worst | best | published, 8 seeds | minutes of a seed |",
         "|---" * 8 + "|",
     ]
     published = read_published()

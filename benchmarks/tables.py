@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from ant_tables import TABLES as ANT
 from faults import tables as fault_tables
+from humanoid_tables import TABLES as HUMANOID
 from mujoco_tables import TABLES as MUJOCO
 from mujoco_tables import variants
 from read_results import RESULTS, learning_curve, rows
@@ -28,7 +29,8 @@ ALGORITHMS = ("mbpo", "mbpo_dh", "sac", "pets", "dyna_q")
 PAGES = (
     "README.md",
     *(f"docs/{name}.md" for name in ("reliability", "speed", "theory")),
-    *(f"docs/algorithms/{name}.md" for name in (*ALGORITHMS, "mbpo_dh_ant")),
+    *(f"docs/algorithms/{name}.md" for name in (*ALGORITHMS, "mbpo_dh_ant", "mbpo_dh_humanoid")),
+    "docs/how-to/gpu.md",
 )
 MEMBERS_LEARN_FROM = {"a bootstrap": "pendulum", "every row that is not held out": "pendulum_all_rows"}
 """MBPO on Pendulum, by what the members of its ensemble learn from."""
@@ -248,6 +250,7 @@ TABLES = {
     **SPEED,
     **MUJOCO,
     **ANT,
+    **HUMANOID,
     "faults": fault_tables.faults,
     "soak": fault_tables.soak,
     "peer_faults": fault_tables.peers,
