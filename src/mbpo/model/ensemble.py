@@ -134,9 +134,7 @@ def predict_member(
 def predict_normalized(
     params: Params, x: Float[Array, "member batch in"]
 ) -> tuple[Float[Array, "member batch out"], Float[Array, "member batch out"]]:
-    """Mean and log-variance of the normalised target, each member on its own rows.
-
-    """
+    """Mean and log-variance of the normalised target, each member on its own rows."""
     if isinstance(params, HomoscedasticParams):
         return params.predict(x)
     return over_members(lambda member: predict_member(*member), (params, x))
