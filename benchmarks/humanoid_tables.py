@@ -9,11 +9,11 @@ from read_results import RESULTS, evaluations, learning_curve
 TORSO = "humanoid_v4_torso_frame"
 LATER = range(25_000, 50_001, 2500)
 AT_ONCE = {
-    "three seeds taking turns, 1300 steps": "three-turns",
-    "three seeds through MPS, 1300 steps": "three-mps",
-    "five seeds through MPS, 50,000 steps": "five-mps",
+    "three seeds without MPS, 1300 steps": "three-turns",
+    "three seeds with MPS, 1300 steps": "three-mps",
+    "five seeds with MPS, 50,000 steps": "five-mps",
 }
-"""What profiles were written beside what."""
+"""Rows of the table, and how the names of their profiles begin."""
 SECTIONS = {
     "act": ("act",),
     "environment": ("env",),
@@ -34,15 +34,16 @@ def seeds() -> str:
 def gpu() -> str:
     """Milliseconds an environment step of each of several seeds on one GPU, evaluation and compilation left out."""
     lines = [f"| | {' | '.join(SECTIONS)} | in all | s to compile |", "|---" * (len(SECTIONS) + 3) + "|"]
-    for name, files in AT_ONCE.items():
-        profiles = [json.loads(path.read_text()) for path in sorted((RESULTS / "gpu").glob(f"{files}-*.json"))]
+    for name, prefix in AT_ONCE.items():
+        profiles = [json.loads(path.read_text()) for path in sorted((RESULTS / "gpu").glob(f"{prefix}-*.json"))]
         cells = []
         for parts in SECTIONS.values():
-            seconds = [sum(profile["sections"][part]["seconds"] for part in parts) for profile in profiles]
-            cells.append(1000 * fmean(map(lambda s, p: s / p["to_env_step"], seconds, profiles)))
-        compiling = sorted(profile["sections"]["compile"]["seconds"] for profile in profiles)
+            seconds = [sum(it["sections"][part]["seconds"] for part in parts) / it["to_env_step"] for it in profiles]
+            cells.append(1000 * fmean(seconds))
+        compiling = sorted(it["sections"]["compile"]["seconds"] for it in profiles)
+        took = " to ".join(dict.fromkeys(f"{some:.0f}" for some in (compiling[0], compiling[-1])))
         shown = " | ".join(f"{ms:.2f}" for ms in (*cells, sum(cells)))
-        lines.append(f"| {name} | {shown} | {compiling[0]:.0f} to {compiling[-1]:.0f} |")
+        lines.append(f"| {name} | {shown} | {took} |")
     return "\n".join(lines)
 
 

@@ -127,11 +127,13 @@ def main() -> int:
         if folder.name not in [path.name for path in finished.values()] and settings(folder) != these:
             print(f"{folder} is of other settings than these runs. Delete it and give the same command again.")
             return 1
+    described = json.loads((next(iter(finished.values())) / "config.json").read_text())
     about = {
         "command": " ".join(["python", *sys.argv]),
         "seeds": list(finished),
         "commit": commit(),
         "versions": versions(),
+        "device": described.get("device"),
         "cores": os.cpu_count(),
         "failed_seeds": {seed: wrong for seed, wrong in failures.items() if wrong is not None},
     }

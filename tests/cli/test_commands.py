@@ -104,6 +104,7 @@ def test_config_holds_every_resolved_value(folder):
     assert description["config"] == to_dict(expected)
     assert description["config"]["mbpo"]["sac"]["gamma"] == 0.99  # Defaults too.
     assert {"python", "platform", "jax", "jaxlib", "gymnasium", "numpy"} <= description["versions"].keys()
+    assert description["device"] == {"kind": "cpu", "matmul_precision": "the device's own"}
     assert description["commit"] is None or re.fullmatch(r"[0-9a-f]{40}\+?", description["commit"])
     assert description["spec"] == {"obs_dim": 3, "action_low": [-2.0], "action_high": [2.0], "angles": []}
 

@@ -36,8 +36,8 @@ class EnsembleParams(eqx.Module):
 
 Params: TypeAlias = EnsembleParams | HomoscedasticParams
 """With a noise that depends on the input, or without."""
-In = TypeVar("In")
-Out = TypeVar("Out")
+MembersT = TypeVar("MembersT")
+ResultT = TypeVar("ResultT")
 
 
 class Ensemble(eqx.Module):
@@ -140,11 +140,11 @@ def predict_normalized(
     return over_members(lambda member: predict_member(*member), (params, x))
 
 
-def over_members(fn: Callable[[In], Out], members: In) -> Out:
+def over_members(fn: Callable[[MembersT], ResultT], members: MembersT) -> ResultT:
     """`fn` of every member; all arrays have a leading `member` axis.
 
     On a CPU one member after the other: products of plain matrices, whose operands stay in its cache, and
-    one network to compile. Elsewhere all at once: there such small products cost no more than their launch.
+    one network to compile. Where JAX computes elsewhere by default, all at once: fewer, larger operations to launch.
     """
     return jax.lax.map(fn, members) if jax.default_backend() == "cpu" else jax.vmap(fn)(members)
 

@@ -1,7 +1,8 @@
 """One epoch of gradient descent for every member of an ensemble.
 
 Members share no data order, no parameters and no gradient, so each can take all its steps before the
-next one begins. On a CPU it does: its parameters and moments then stay in the processor's cache.
+next one begins. On a CPU each does, and its parameters and moments stay in the processor's cache; elsewhere
+all step together.
 """
 
 from collections.abc import Callable

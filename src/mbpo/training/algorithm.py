@@ -28,6 +28,7 @@ from mbpo.training.binding import EnvLike, bind
 from mbpo.training.checkpoint import read_checkpoint
 from mbpo.training.compilation import enable_compilation_cache
 from mbpo.training.config import Algo, RunConfig, place, section
+from mbpo.training.device import multiply_in_float32
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.folder_lock import FolderLock
@@ -94,6 +95,7 @@ class Algorithm(abc.ABC):
             RunFolderError: `out` already holds a run.
         """
         enable_compilation_cache()
+        multiply_in_float32()
         self._env_by_id = isinstance(env, str)
         placed = place(settings, seed, section(self.algo)) | ({} if reward_fn is None else {"reward": "given"})
         self._source, self.config = bind(env, self.algo, config, placed)

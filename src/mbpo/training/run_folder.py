@@ -14,6 +14,7 @@ import numpy as np
 
 from mbpo.errors import RunFolderError
 from mbpo.training.config import RunConfig, from_dict, to_dict
+from mbpo.training.device import describe_device
 from mbpo.training.durable import write_whole
 from mbpo.training.logbook import METRICS_FILE
 from mbpo.training.manifest import MANIFEST, PREVIOUS
@@ -41,7 +42,7 @@ class RunDescription:
 
 
 def write_description(folder: Path, config: RunConfig, spec: Spec | TabularSpec, *, env_by_id: bool) -> str:
-    """Write `config.json`: every resolved setting, the spaces, versions and commit.
+    """Write `config.json`: every resolved setting, the spaces, versions, device and commit.
 
     Returns:
         Its SHA-256, which every checkpoint of the run repeats.
@@ -54,6 +55,7 @@ def write_description(folder: Path, config: RunConfig, spec: Spec | TabularSpec,
         "env_by_id": env_by_id,
         "spec": _spec_to_json(spec),
         "versions": versions(),
+        "device": describe_device(),
         "commit": commit(),
     }
     payload = json.dumps(description, indent=2).encode() + b"\n"
