@@ -3,7 +3,7 @@
 import csv
 
 from mujoco_tables import one_seed
-from read_results import RESULTS, evaluations, learning_curve
+from read_results import RESULTS, evaluations, learning_curve, rows
 
 ANT = {
     "as it is": "ant_v4_mbpo_dh",
@@ -70,8 +70,10 @@ def fitted_anew() -> str:
             found[file_name] = {row["steps"]: row for row in csv.DictReader(file) if row["kind"] == "on its back"}
     lines = [f"| after so many steps | {' | '.join(head for head, _, _ in shown)} |", "|---" * (len(shown) + 1) + "|"]
     for steps in found["all_rows"]:
-        rows = [(found[name][steps], where) for _, name, where in shown]
-        cells = [f"{float(row[f'{where}_feet_down']):.0%}, {float(row[f'{where}_reward']):.1f}" for row, where in rows]
+        shares = [(found[name][steps], where) for _, name, where in shown]
+        cells = [
+            f"{float(row[f'{where}_feet_down']):.0%}, {float(row[f'{where}_reward']):.1f}" for row, where in shares
+        ]
         lines.append(f"| {steps} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -159,7 +161,24 @@ def frame_errors() -> str:
     return "\n".join(table)
 
 
+def actor_average() -> str:
+    """Ants in the torso's frame, gone on with: the actor beside its averages, from the same starts."""
+    steps, table = [], []
+    for path in sorted((RESULTS / "actor_average").glob("ant-*.csv")):
+        found: dict[float, list[str]] = {}
+        for row in rows(path):
+            found.setdefault(row["rate"], []).append(f"{row['return_mean']:.0f} ± {row['return_std']:.0f}")
+            steps.append(f"{row['env_step']:.0f}")
+        seed = int(path.stem.removeprefix("ant-"))
+        for rate, cells in found.items():
+            name = "the actor" if rate == 1 else f"its average at {rate:g}"
+            table.append(f"| {seed} | {name} | {' | '.join(cells)} |")
+    heads = list(dict.fromkeys(steps))
+    return "\n".join([f"| seed | | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|", *table])
+
+
 TABLES = {
+    "actor_average": actor_average,
     "ant_frames": frames,
     "frame_errors": frame_errors,
     "ant_ends": lambda: one_seed(ENDS, 0, range(7500, 30_001, 2500)),

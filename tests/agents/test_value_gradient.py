@@ -1,5 +1,6 @@
 """The double-horizon learner against numbers computed by hand, in a world of one line."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -263,3 +264,22 @@ def test_updates_change_what_they_should():
         joint.target_critics,
     )
     assert all(float(jnp.abs(leaf).max()) < 1e-6 for leaf in jax.tree.leaves(moved))
+
+
+def test_an_average_follows_the_actor_and_changes_nothing_else():
+    rate = 0.25
+    kept = ValueGradientConfig(hidden_sizes=(8, 8), num_critics=3, horizon=2, batch_size=3, actor_average_rate=rate)
+    plain = replace(kept, actor_average_rate=1.0)
+    states = {}
+    for config in (kept, plain):
+        state = init_value(SPEC, config, jax.random.key(0))
+        update = jax.jit(partial(value_update, eyes=EYES, config=config), static_argnums=1)
+        states[config] = [state, *(state := update(state, world, STARTS, jax.random.key(i))[0] for i in (1, 2))]
+    average = states[kept][0].params.actor
+    for after, other in zip(states[kept][1:], states[plain][1:], strict=True):
+        average = jax.tree.map(lambda old, new: old + rate * (new - old), average, after.params.actor)
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), after.policy, average)
+        jax.tree.map(np.testing.assert_array_equal, after.params, other.params)
+        jax.tree.map(np.testing.assert_array_equal, other.policy, other.params.actor)
+    assert float(jnp.abs(average.weights[0] - after.params.actor.weights[0]).max()) > 1e-5
+    assert states[plain][-1].average is None

@@ -167,7 +167,7 @@ class MBPODHAgent(Agent[MBPODHState]):
     def predict(
         self, state: MBPODHState, obs: Float[Array, "batch obs"], memory: Memory
     ) -> tuple[Float[Array, "batch act"], Memory]:
-        return self._mean(state.learner.params.actor, state.model.ensemble.inputs, obs), memory
+        return self._mean(state.learner.policy, state.model.ensemble.inputs, obs), memory
 
     def sample(
         self, state: MBPODHState, obs: Float[Array, "batch obs"], key: Key[Array, ""]

@@ -4,6 +4,8 @@ Kubo et al. 2025 (arXiv:2512.15439), with the bounds of Q, the pairs of target c
 optimisers of its authors' code.
 """
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -39,6 +41,13 @@ class ValueState(eqx.Module):
     actor_optimizer: optax.OptState
     """Of actor and temperature."""
     critic_optimizer: optax.OptState
+    average: NormedMLP | None = None
+    """The actor's average over its updates, where one is kept."""
+
+    @property
+    def policy(self) -> NormedMLP:
+        """Whose mean action is evaluated: the average's, or the actor's own."""
+        return self.params.actor if self.average is None else self.average
 
 
 def target_q(
@@ -85,14 +94,15 @@ def init_value(spec: Spec, config: ValueGradientConfig, key: Key[Array, ""]) -> 
     critics = jax.vmap(make_critic)(jax.random.split(critic_key, config.num_critics))
     params = ValueParams(actor, critics, jnp.log(jnp.asarray(config.initial_alpha, jnp.float32)))
     bounds = ReturnBounds(jnp.zeros(()), jnp.zeros(()))
-    return fresh_optimizers(ValueState(params, jax.tree.map(jnp.copy, critics), bounds, (), ()), config)
+    average = jax.tree.map(jnp.copy, actor) if config.actor_average_rate < 1 else None
+    return fresh_optimizers(ValueState(params, jax.tree.map(jnp.copy, critics), bounds, (), (), average), config)
 
 
 def fresh_optimizers(state: ValueState, config: ValueGradientConfig) -> ValueState:
     """Forget the moments of gradients through a model that is no more."""
     optimizer, params = make_optimizer(config), state.params
-    moments = optimizer.init((params.actor, params.log_alpha)), optimizer.init(params.critics)
-    return ValueState(params, state.target_critics, state.bounds, *moments)
+    actor_optimizer, critic_optimizer = optimizer.init((params.actor, params.log_alpha)), optimizer.init(params.critics)
+    return replace(state, actor_optimizer=actor_optimizer, critic_optimizer=critic_optimizer)
 
 
 def critics_update(
@@ -111,7 +121,13 @@ def critics_update(
     updates, moments = make_optimizer(config).update(grads, state.critic_optimizer)
     critics = optax.apply_updates(params.critics, updates)
     target_critics = optax.incremental_update(critics, state.target_critics, config.tau)
-    state = ValueState(params._replace(critics=critics), target_critics, bounds, state.actor_optimizer, moments)
+    state = replace(
+        state,
+        params=params._replace(critics=critics),
+        target_critics=target_critics,
+        bounds=bounds,
+        critic_optimizer=moments,
+    )
     return state, {"critic_loss": loss, "q_mean": q_mean, "q_low": bounds.low, "q_high": bounds.high}
 
 
@@ -149,13 +165,11 @@ def value_update(
     updates, moments = make_optimizer(config).update((grad_actor, grad_alpha), state.actor_optimizer)
     actor, log_alpha = optax.apply_updates((params.actor, params.log_alpha), updates)
     state, metrics = critics_update(state, rollout, critic_key, eyes=eyes, config=config)
-    state = ValueState(
-        ValueParams(actor, state.params.critics, log_alpha),
-        state.target_critics,
-        state.bounds,
-        moments,
-        state.critic_optimizer,
-    )
+    average = state.average
+    if average is not None:
+        average = optax.incremental_update(actor, average, config.actor_average_rate)
+    params = ValueParams(actor, state.params.critics, log_alpha)
+    state = replace(state, params=params, actor_optimizer=moments, average=average)
     alive = rollout.alive[-1].mean()
     return state, {
         **metrics,
