@@ -3,7 +3,7 @@
 import csv
 
 from mujoco_tables import one_seed
-from read_results import RESULTS, evaluations, learning_curve, rows
+from read_results import RESULTS, evaluations, learning_curve
 
 ANT = {
     "as it is": "ant_v4_mbpo_dh",
@@ -161,24 +161,7 @@ def frame_errors() -> str:
     return "\n".join(table)
 
 
-def actor_average() -> str:
-    """Ants in the torso's frame, gone on with: the actor beside its averages, from the same starts."""
-    steps, table = [], []
-    for path in sorted((RESULTS / "actor_average").glob("ant-*.csv")):
-        found: dict[float, list[str]] = {}
-        for row in rows(path):
-            found.setdefault(row["rate"], []).append(f"{row['return_mean']:.0f} ± {row['return_std']:.0f}")
-            steps.append(f"{row['env_step']:.0f}")
-        seed = int(path.stem.removeprefix("ant-"))
-        for rate, cells in found.items():
-            name = "the actor" if rate == 1 else f"its average at {rate:g}"
-            table.append(f"| {seed} | {name} | {' | '.join(cells)} |")
-    heads = list(dict.fromkeys(steps))
-    return "\n".join([f"| seed | | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|", *table])
-
-
 TABLES = {
-    "actor_average": actor_average,
     "ant_frames": frames,
     "frame_errors": frame_errors,
     "ant_ends": lambda: one_seed(ENDS, 0, range(7500, 30_001, 2500)),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from ant_tables import TABLES as ANT
+from average_tables import TABLES as AVERAGE
 from faults import tables as fault_tables
 from humanoid_tables import TABLES as HUMANOID
 from mujoco_tables import TABLES as MUJOCO
@@ -250,6 +251,7 @@ TABLES = {
     **SPEED,
     **MUJOCO,
     **ANT,
+    **AVERAGE,
     **HUMANOID,
     "faults": fault_tables.faults,
     "soak": fault_tables.soak,
