@@ -4,10 +4,9 @@ import json
 from statistics import fmean
 
 from mujoco_tables import one_seed
-from read_results import RESULTS, evaluations, learning_curve
+from read_results import RESULTS, by_seed, learning_curve
 
 TORSO = "humanoid_v4_torso_frame"
-LATER = range(25_000, 50_001, 2500)
 AT_ONCE = {
     "three seeds without MPS, 1300 steps": "three-turns",
     "three seeds with MPS, 1300 steps": "three-mps",
@@ -22,13 +21,6 @@ SECTIONS = {
     "checkpoints": ("checkpoint",),
     "the rest": ("log", "display", "other"),
 }
-
-
-def seeds() -> str:
-    """Every seed in the torso's frame, once some stand."""
-    lines = [f"| seed | {' | '.join(map(str, LATER))} |", "|---" * (len(LATER) + 1) + "|"]
-    lines += [f"| {seed} | {' | '.join(evaluations(TORSO, seed, LATER))} |" for seed in range(5)]
-    return "\n".join(lines)
 
 
 def gpu() -> str:
@@ -49,7 +41,7 @@ def gpu() -> str:
 
 TABLES = {
     "humanoid": lambda: learning_curve(TORSO, (10_000, 20_000, 30_000, 35_000, 40_000, 45_000, 50_000)),
-    "humanoid_seeds": seeds,
+    "humanoid_seeds": lambda: by_seed(TORSO, range(5), range(25_000, 50_001, 2500)),
     "humanoid_world": lambda: one_seed({"return": "humanoid_v4_mbpo_dh"}, 0, range(5000, 20_001, 2500)),
     "gpu": gpu,
 }

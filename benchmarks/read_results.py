@@ -21,6 +21,13 @@ def evaluations(folder: str, seed: int, steps: range) -> list[str]:
     return [f"{it['eval_return_mean']:.0f} ± {it['eval_return_std']:.0f}" if it else "-" for it in found]
 
 
+def by_seed(folder: str, seeds: range, steps: range) -> str:
+    """Mean and standard deviation over the episodes of each seed's evaluations."""
+    lines = [f"| seed | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 1) + "|"]
+    lines += [f"| {seed} | {' | '.join(evaluations(folder, seed, steps))} |" for seed in seeds]
+    return "\n".join(lines)
+
+
 def learning_curve(folder: str, steps: tuple[int, ...]) -> str:
     """Return over seeds at some steps, of a folder that `seeds.py` wrote."""
     lines = ["| real steps | median | mean ± std over seeds | worst seed | best seed |", "|---|---|---|---|---|"]
