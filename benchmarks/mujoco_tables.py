@@ -2,7 +2,7 @@
 
 import csv
 
-from read_results import RESULTS, evaluations, learning_curve, rows
+from read_results import RESULTS, by_seed, evaluations, learning_curve, rows
 
 from mbpo.training.logbook import read_records
 from mbpo.viz.published import chosen, read_published
@@ -11,6 +11,7 @@ DOUBLE_HORIZON = {
     "Hopper-v4": "hopper_v4_mbpo_dh",
     "mbpo/HopperUnclippedObs-v4": "hopper_unclipped_mbpo_dh",
     "HalfCheetah-v4": "half_cheetah_v4_angles",
+    "Walker2d-v4": "walker2d_v4_mbpo_dh",
     "mbpo/Walker2dUnclippedObs-v4": "walker2d_unclipped_mbpo_dh",
     "Ant-v4": "ant_v4_unseen_noise",
     "mbpo/AntTorsoFrame-v4": "ant_v4_torso_frame",
@@ -286,6 +287,7 @@ TABLES = {
     "walker2d": lambda: learning_curve(
         "walker2d_unclipped_mbpo_dh", (10_000, 20_000, 25_000, 30_000, 40_000, 45_000, 50_000)
     ),
+    "walker2d_seeds": lambda: by_seed("walker2d_v4_mbpo_dh", range(3), range(20_000, 50_001, 2500)),
     "half_cheetah_angles": lambda: learning_curve(
         "half_cheetah_v4_angles", (10_000, 20_000, 25_000, 30_000, 40_000, 50_000)
     ),
