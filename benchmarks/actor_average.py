@@ -49,8 +49,7 @@ def evaluations(algorithm: Algorithm, averages: Averages, episodes: int) -> list
     trained = run.state
     found = [(1.0, algorithm.evaluate(episodes))]
     for rate, average in averages.at.items():
-        params = trained.learner.params._replace(actor=average)
-        run.state = replace(trained, learner=replace(trained.learner, params=params))
+        run.state = replace(trained, learner=replace(trained.learner, average=average))
         found.append((rate, algorithm.evaluate(episodes)))
     run.state = trained
     return found

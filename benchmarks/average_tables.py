@@ -14,12 +14,11 @@ def actor_average() -> str:
     for run, name in GONE_ON_WITH.items():
         found: dict[float, list[str]] = {}
         lines = rows(RESULTS / "actor_average" / f"{name}.csv")
-        every = lines[-1]["env_step"] - lines[0]["env_step"]
-        every /= len({line["env_step"] for line in lines}) - 1
+        first, second, *_ = sorted({line["env_step"] for line in lines})
         for row in lines:
             found.setdefault(row["rate"], []).append(f"{row['return_mean']:.0f} ± {row['return_std']:.0f}")
         for rate, cells in found.items():
-            heads = [f"{every * (i + 1):.0f}" for i in range(len(cells))]
+            heads = [f"{(second - first) * (i + 1):.0f}" for i in range(len(cells))]
             what = "the actor" if rate == 1 else f"its average at {rate:g}"
             table.append(f"| {run} | {what} | {' | '.join(cells)} |")
     return "\n".join([f"| run | after so many steps | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|", *table])

@@ -17,6 +17,8 @@ DOUBLE_HORIZON = {
     "mbpo/AntTorsoFrame-v4": "ant_v4_torso_frame",
     "mbpo/HumanoidTorsoFrame-v4": "humanoid_v4_torso_frame",
 }
+SHARED = {"Walker2d-v4": "three on two cores", "mbpo/HumanoidTorsoFrame-v4": "five on a GPU"}
+"""What else ran beside a seed, where it had no core of its own."""
 HALF_CHEETAH = {
     "learns all along": "half_cheetah_v4_mbpo_dh",
     "rests between refits": "half_cheetah_v4_updates_at_refit",
@@ -117,7 +119,7 @@ def double_horizon() -> str:
             )
             took = "–".join(dict.fromkeys(f"{some:.0f}" for some in (minutes[0], minutes[-1])))
             returns = [mean, "-", "-"] if seeds == "1" else [f"{mean} ± {std}", worst, best]
-            took += " (five at once on a GPU)" if "Humanoid" in task else ""
+            took += f" ({SHARED[task]})" if task in SHARED else ""
             cells = [task, step, seeds, *returns, theirs.get(row["env_step"], "-"), took]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
