@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState
+from mbpo.agents.value_updates import ActorAverage
 from mbpo.nn.normed_mlp import NormedMLP
 from mbpo.training.algorithm import Algorithm
 from mbpo.training.algorithms import load
@@ -49,7 +51,8 @@ def evaluations(algorithm: Algorithm, averages: Averages, episodes: int) -> list
     trained = run.state
     found = [(1.0, algorithm.evaluate(episodes))]
     for rate, average in averages.at.items():
-        run.state = replace(trained, learner=replace(trained.learner, average=average))
+        kept = ActorAverage(average, jnp.zeros((), jnp.int32))
+        run.state = replace(trained, learner=replace(trained.learner, average=kept))
         found.append((rate, algorithm.evaluate(episodes)))
     run.state = trained
     return found

@@ -2,7 +2,7 @@
 
 import csv
 
-from mujoco_tables import one_seed
+from mujoco_tables import one_seed, variants
 from read_results import RESULTS, evaluations, learning_curve
 
 ANT = {
@@ -36,6 +36,15 @@ MEMBER_ROWS = {
     "95 %, the same for all, weights decay": "rows-all-decay",
 }
 """Ways to fit the same transitions of Ant: files of fit_budget.py."""
+ELSEWHERE = {
+    "Hopper-v4: the setting for all tasks": "hopper_v4_mbpo_dh",
+    "Hopper-v4: Ant's fit": "hopper_v4_ant_fit",
+    "Walker2d-v4: the setting for all tasks": "walker2d_v4_mbpo_dh",
+    "Walker2d-v4: Ant's fit": "walker2d_v4_ant_fit",
+    "HalfCheetah-v4: its preset": "half_cheetah_v4_angles",
+    "HalfCheetah-v4: Ant's fit, learns all along": "half_cheetah_v4_ant_fit",
+}
+"""Ant's fit on other tasks, and what they have without it."""
 
 
 def member_rows() -> str:
@@ -172,6 +181,7 @@ TABLES = {
     "member_rows": member_rows,
     "ant_variants": lambda: one_seed(ANT | ALL_ROWS | LONGER | FITTED | UNSEEN, 0, range(7500, 37_501, 2500)),
     "ant_seed_1": lambda: one_seed(ALL_ROWS | FITTED | UNSEEN, 1, range(7500, 25_001, 2500)),
+    "ants_fit": lambda: variants(ELSEWHERE, range(10_000, 50_001, 5000)),
     "fitted_anew": fitted_anew,
     "turned_over": turned_over,
 }

@@ -1,27 +1,28 @@
 """The table of averages of double horizon's actor, from the committed results."""
 
+from statistics import fmean, stdev
+
 from read_results import RESULTS, rows
 
 GONE_ON_WITH = {
-    "Ant in the torso's frame, seed 0, from 30,000": "ant-00",
-    "Walker2d-v4, seed 0, from 50,000": "walker2d-00",
+    "Ant in the torso's frame, from 30,000": "ant",
+    "Walker2d-v4, from 50,000": "walker2d",
 }
 
 
 def actor_average() -> str:
-    """Runs gone on with: the actor beside its averages, evaluated from the same starts."""
-    heads, table = [], []
+    """Runs gone on with: the actor and its averages over five evaluations each, from the same starts."""
+    heads: list[str] = []
+    table = []
     for run, name in GONE_ON_WITH.items():
-        found: dict[float, list[str]] = {}
-        lines = rows(RESULTS / "actor_average" / f"{name}.csv")
-        first, second, *_ = sorted({line["env_step"] for line in lines})
-        for row in lines:
-            found.setdefault(row["rate"], []).append(f"{row['return_mean']:.0f} ± {row['return_std']:.0f}")
-        for rate, cells in found.items():
-            heads = [f"{(second - first) * (i + 1):.0f}" for i in range(len(cells))]
-            what = "the actor" if rate == 1 else f"its average at {rate:g}"
-            table.append(f"| {run} | {what} | {' | '.join(cells)} |")
-    return "\n".join([f"| run | after so many steps | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|", *table])
+        for path in sorted((RESULTS / "actor_average").glob(f"{name}-*.csv")):
+            found: dict[float, list[float]] = {}
+            for row in rows(path):
+                found.setdefault(row["rate"], []).append(row["return_mean"])
+            heads = ["the actor" if rate == 1 else f"its average at {rate:g}" for rate in found]
+            cells = [f"{fmean(some):.0f} ± {stdev(some):.0f}, {min(some):.0f}" for some in found.values()]
+            table.append(f"| {run} | {int(path.stem.split('-')[1])} | {' | '.join(cells)} |")
+    return "\n".join([f"| run | seed | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|", *table])
 
 
 TABLES = {"actor_average": actor_average}

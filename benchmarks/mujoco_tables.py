@@ -140,12 +140,15 @@ def clipped_velocities() -> str:
 
 
 def variants(folders: dict[str, str], steps: range) -> str:
-    """What changes to an algorithm do on one task; in brackets how many seeds, where some were not so far."""
+    """What changes to an algorithm do, as far as they were run; in brackets how many seeds, where fewer were so far."""
     lines = [f"| | seeds | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 2) + "|"]
     for name, folder in folders.items():
         at = {row["env_step"]: row for row in rows(RESULTS / folder / "summary.csv")}
         seeds, cells = max(row["seeds"] for row in at.values()), []
         for step in steps:
+            if step not in at:
+                cells.append("-")
+                continue
             spread = f" ± {at[step]['std']:.0f}" if at[step]["seeds"] > 1 else ""
             fewer = f" ({at[step]['seeds']:.0f})" if at[step]["seeds"] < seeds else ""
             cells.append(f"{at[step]['mean']:.0f}{spread}{fewer}")

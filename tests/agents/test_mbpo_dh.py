@@ -101,14 +101,15 @@ def test_an_average_is_evaluated_and_the_actor_explores():
     )
     state, obs = agent.init(jax.random.key(0)), jnp.linspace(-2, 2, 5)[:, None]
     other = jax.tree.map(lambda leaf: leaf + 0.1, state.learner.params.actor)
-    for average, actor in ((other, state.learner.params.actor), (state.learner.average, other)):
+    kept = state.learner.average
+    for average, actor in ((replace(kept, actor=other), state.learner.params.actor), (kept, other)):
         learner = replace(state.learner, average=average, params=state.learner.params._replace(actor=actor))
         changed = replace(state, learner=learner)
         same = [
             jnp.array_equal(agent.predict(changed, obs, ())[0], agent.predict(state, obs, ())[0]),
             jnp.array_equal(agent.sample(changed, obs, jax.random.key(1)), agent.sample(state, obs, jax.random.key(1))),
         ]
-        assert same == [average is state.learner.average, actor is state.learner.params.actor]
+        assert same == [average is kept, actor is state.learner.params.actor]
 
 
 def test_its_rhythm(driven):

@@ -25,9 +25,17 @@ from mbpo.agents.value_gradient import (
     q_values,
     short_rollout,
 )
-from mbpo.agents.value_updates import critic_only_update, init_value, moved_bounds, target_q, value_update
+from mbpo.agents.value_updates import (
+    ActorAverage,
+    critic_only_update,
+    followed,
+    init_value,
+    moved_bounds,
+    target_q,
+    value_update,
+)
 from mbpo.nn.normalizer import Normalizer
-from mbpo.nn.normed_mlp import NormedMLP
+from mbpo.nn.normed_mlp import NormedMLP, make_normed_mlp
 from mbpo.types import ModelOutput, Spec
 
 GAMMA, LIMIT = 0.9, 3.0
@@ -275,11 +283,27 @@ def test_an_average_follows_the_actor_and_changes_nothing_else():
         state = init_value(SPEC, config, jax.random.key(0))
         update = jax.jit(partial(value_update, eyes=EYES, config=config), static_argnums=1)
         states[config] = [state, *(state := update(state, world, STARTS, jax.random.key(i))[0] for i in (1, 2))]
-    average = states[kept][0].params.actor
-    for after, other in zip(states[kept][1:], states[plain][1:], strict=True):
-        average = jax.tree.map(lambda old, new: old + rate * (new - old), average, after.params.actor)
+    first, second = (state.params.actor for state in states[kept][1:])
+    # The first update's actor is all there is to average; the second's counts 1 / 1.1.
+    averages = [first, jax.tree.map(lambda old, new: old + (new - old) / 1.1, first, second)]
+    for after, other, average in zip(states[kept][1:], states[plain][1:], averages, strict=True):
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), after.policy, average)
         jax.tree.map(np.testing.assert_array_equal, after.params, other.params)
         jax.tree.map(np.testing.assert_array_equal, other.policy, other.params.actor)
     assert float(jnp.abs(average.weights[0] - after.params.actor.weights[0]).max()) > 1e-5
     assert states[plain][-1].average is None
+
+
+@pytest.mark.parametrize(("updates", "over"), [(100, 10), (1000, 100), (30_000, 1000)])
+def test_an_average_is_over_a_tenth_of_the_updates_or_over_a_thousand(updates, over):
+    """An actor that counts its updates: how far behind is its average?"""
+    counting = make_normed_mlp(jax.random.key(0), 1, (1,), 1)
+
+    def actor(n):
+        return jax.tree.map(lambda leaf: jnp.full_like(leaf, n), counting)
+
+    step = jax.jit(lambda n, average: followed(average, actor(n + 1.0), 1e-3))
+    average = jax.lax.fori_loop(0, updates, step, ActorAverage(actor(-1e6), jnp.zeros((), jnp.int32)))
+    assert int(average.updates) == updates
+    lag = updates - float(average.actor.weights[0].reshape(-1)[0])
+    assert over * 0.8 < lag < over * 1.1

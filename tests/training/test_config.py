@@ -1,6 +1,7 @@
 """Settings of a run: checked like everything a user types, whole from JSON and back."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from tiny_tasks import MBPO_SETTINGS, one_paragraph
 
 from mbpo.errors import ConfigError
-from mbpo.training.config import ALGOS, RunConfig, from_dict, merge, section, to_dict
+from mbpo.training.config import ADDED_SINCE, ALGOS, RunConfig, from_dict, from_run, merge, section, to_dict
 from mbpo.training.presets import preset
 
 
@@ -68,6 +69,23 @@ def test_every_setting_survives_json():
     assert again == config
     assert again.mbpo.sac.hidden_sizes == (16, 16)
     assert to_dict(config)["mbpo"]["sac"]["hidden_sizes"] == [16, 16]
+
+
+@pytest.mark.parametrize(("path", "then"), ADDED_SINCE.items())
+def test_an_older_run_goes_on_as_it_was(path, then):
+    """What it did not write down is not what new runs begin with; what it did write down counts."""
+    algo = next(algo for algo in ALGOS if section(algo) == path[0])
+
+    def at_path(config):
+        return functools.reduce(getattr, path, config)
+
+    new = from_dict({"algo": algo}, where="a test")
+    written = to_dict(new)
+    assert at_path(from_run(written, where="a test")) == at_path(new) != then
+    functools.reduce(dict.__getitem__, path[:-1], written).pop(path[-1])
+    assert at_path(from_run(written, where="a test")) == then
+    assert path[-1] not in functools.reduce(dict.__getitem__, path[:-1], written)
+    assert from_run({"algo": "sac"}, where="a test") == from_dict({"algo": "sac"}, where="a test")
 
 
 def test_to_dict_holds_every_setting():

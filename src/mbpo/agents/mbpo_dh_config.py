@@ -47,9 +47,9 @@ class ValueGradientConfig:
     judge_ends: bool = False
     """Let the critics judge the last state before an end for the actor, instead of counting nothing
     after it: then ends have a slope. Not published."""
-    actor_average_rate: Annotated[float, Gt(0), Le(1)] = 1.0
-    """Share of the actor that flows into its average per update. The average's mean action is what is evaluated;
-    the actor explores and learns as without it. 1: no average, the actor itself, as published."""
+    actor_average_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
+    """Share of the actor that flows into its average per update, more at first. The average's mean action is what is
+    evaluated; the actor explores and learns as without it. 1: no average, the actor itself, as published."""
     bound_quantile: Annotated[float, Ge(0), Lt(0.5)] = 0.01
     """Q is believed to lie between this and the opposite quantile of the soft rewards, over 1 - gamma."""
 

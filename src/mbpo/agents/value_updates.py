@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from mbpo.agents.mbpo_dh_config import ValueGradientConfig
 from mbpo.agents.sac import alpha_loss
@@ -29,6 +29,16 @@ from mbpo.nn.normed_mlp import NormedMLP, make_normed_mlp
 from mbpo.types import Metrics, ModelStep, Spec
 
 CRITIC_NORM_EPS = 1e-5
+AVERAGED_SHARE = 0.1
+"""Share of an actor's updates so far that its average covers, while these are few."""
+
+
+class ActorAverage(eqx.Module):
+    """An actor that moves slowly: what one update does to it passes, what many agree on stays."""
+
+    actor: NormedMLP
+    updates: Int[Array, ""]
+    """Of the actor, so far."""
 
 
 class ValueState(eqx.Module):
@@ -41,13 +51,13 @@ class ValueState(eqx.Module):
     actor_optimizer: optax.OptState
     """Of actor and temperature."""
     critic_optimizer: optax.OptState
-    average: NormedMLP | None = None
-    """The actor's average over its updates, where one is kept."""
+    average: ActorAverage | None = None
+    """Where one is kept."""
 
     @property
     def policy(self) -> NormedMLP:
         """Whose mean action is evaluated: the average's, or the actor's own."""
-        return self.params.actor if self.average is None else self.average
+        return self.params.actor if self.average is None else self.average.actor
 
 
 def target_q(
@@ -73,6 +83,15 @@ def moved_bounds(
     return jax.tree.map(lambda old, new: jnp.where(fresh, new, old + rate * (new - old)), bounds, now)
 
 
+def followed(average: ActorAverage, actor: NormedMLP, rate: float) -> ActorAverage:
+    """The average after one more update, over about 1 / rate of them, or a tenth of all if these are fewer.
+
+    A tenth, so that it soon forgets where it began (Shamir & Zhang 2013, arXiv:1212.1824).
+    """
+    share = jnp.maximum(rate, 1 / (1 + AVERAGED_SHARE * average.updates))
+    return ActorAverage(optax.incremental_update(actor, average.actor, share), average.updates + 1)
+
+
 def make_optimizer(config: ValueGradientConfig) -> optax.GradientTransformation:
     """Adam; one for actor and temperature, one for the critics."""
     return optax.adam(config.learning_rate)
@@ -94,7 +113,8 @@ def init_value(spec: Spec, config: ValueGradientConfig, key: Key[Array, ""]) -> 
     critics = jax.vmap(make_critic)(jax.random.split(critic_key, config.num_critics))
     params = ValueParams(actor, critics, jnp.log(jnp.asarray(config.initial_alpha, jnp.float32)))
     bounds = ReturnBounds(jnp.zeros(()), jnp.zeros(()))
-    average = jax.tree.map(jnp.copy, actor) if config.actor_average_rate < 1 else None
+    kept = config.actor_average_rate < 1
+    average = ActorAverage(jax.tree.map(jnp.copy, actor), jnp.zeros((), jnp.int32)) if kept else None
     return fresh_optimizers(ValueState(params, jax.tree.map(jnp.copy, critics), bounds, (), (), average), config)
 
 
@@ -165,9 +185,7 @@ def value_update(
     updates, moments = make_optimizer(config).update((grad_actor, grad_alpha), state.actor_optimizer)
     actor, log_alpha = optax.apply_updates((params.actor, params.log_alpha), updates)
     state, metrics = critics_update(state, rollout, critic_key, eyes=eyes, config=config)
-    average = state.average
-    if average is not None:
-        average = optax.incremental_update(actor, average, config.actor_average_rate)
+    average = state.average and followed(state.average, actor, config.actor_average_rate)
     params = ValueParams(actor, state.params.critics, log_alpha)
     state = replace(state, params=params, actor_optimizer=moments, average=average)
     alive = rollout.alive[-1].mean()

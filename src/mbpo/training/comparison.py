@@ -21,7 +21,7 @@ from typing import Any
 
 from mbpo.errors import CheckpointError, MBPOError, RunFolderError
 from mbpo.training.checkpoint import saved_step
-from mbpo.training.config import RunConfig, from_dict, section, to_dict
+from mbpo.training.config import RunConfig, from_run, section, to_dict
 from mbpo.training.durable import write_whole
 from mbpo.training.manifest import GIVEN_UP, MANIFEST, MAX_BYTES, PREVIOUS
 from mbpo.training.plain_files import exists, is_folder, read_plain
@@ -235,7 +235,7 @@ def _read(folder: Path) -> dict[str, Entry]:
         read = {algo: (values["config"], int(values["seeds"])) for algo, values in algorithms.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{path} is damaged or not a comparison of mbpo: {error}.") from error
-    return {algo: Entry(from_dict(config, where=str(path)), seeds) for algo, (config, seeds) in read.items()}
+    return {algo: Entry(from_run(config, where=str(path)), seeds) for algo, (config, seeds) in read.items()}
 
 
 def _differences(held: Mapping[str, Entry], algo: str, asked: Entry) -> list[str]:

@@ -1,5 +1,6 @@
 """The settings of a whole run, read from JSON or from Python and validated either way."""
 
+import copy
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -27,6 +28,10 @@ TABULAR_ALGOS = ("dyna-q",)
 def _ascending(numbers: tuple[int, ...]) -> tuple[int, ...]:
     """The same set of numbers, however it was given."""
     return tuple(sorted(set(numbers)))
+
+
+ADDED_SINCE = {("mbpo_dh", "learner", "actor_average_rate"): 1.0}
+"""Settings that older runs did not write down, where their default would not have those go on as they were."""
 
 
 @settings
@@ -110,6 +115,18 @@ def from_dict(values: Mapping[str, Any], *, where: str) -> RunConfig:
         return TypeAdapter(RunConfig).validate_json(text)
     except ValidationError as error:
         raise ConfigError(explain(error, where=where, known=setting_names(RunConfig))) from error
+
+
+def from_run(values: Mapping[str, Any], *, where: str) -> RunConfig:
+    """As `from_dict`, of settings that a run wrote, perhaps before some of them were there."""
+    values = copy.deepcopy(dict(values))
+    for (*path, name), then in ADDED_SINCE.items():
+        inner: Any = values
+        for part in path:
+            inner = inner.get(part) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner.setdefault(name, then)
+    return from_dict(values, where=where)
 
 
 def _plain(value: object) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mbpo.errors import RunFolderError
-from mbpo.training.config import RunConfig, from_dict, to_dict
+from mbpo.training.config import RunConfig, from_run, to_dict
 from mbpo.training.device import describe_device
 from mbpo.training.durable import write_whole
 from mbpo.training.logbook import METRICS_FILE
@@ -91,7 +91,7 @@ def read_description(folder: Path) -> RunDescription:
             raise ValueError("its settings are not a mapping")
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RunFolderError(f"{path} is not a run description of mbpo: {error}.") from error
-    return RunDescription(from_dict(config, where=str(path)), spec, env_by_id, hashlib.sha256(text).hexdigest())
+    return RunDescription(from_run(config, where=str(path)), spec, env_by_id, hashlib.sha256(text).hexdigest())
 
 
 def check_folder(folder: Path) -> None:
