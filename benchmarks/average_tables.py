@@ -2,12 +2,21 @@
 
 from statistics import fmean, stdev
 
+from mujoco_tables import variants
 from read_results import RESULTS, rows
 
 GONE_ON_WITH = {
     "Ant in the torso's frame, from 30,000": "ant",
     "Walker2d-v4, from 50,000": "walker2d",
 }
+
+SHORT = {"the actor": "mbpo_dh_actor", "its average": "mbpo_dh"}
+"""Runs from the start on, which learn the same."""
+
+
+def short(task: str, steps: range) -> str:
+    """A task of some hundred steps, evaluated both ways."""
+    return variants({what: f"{task}_{folder}" for what, folder in SHORT.items()}, steps)
 
 
 def actor_average() -> str:
@@ -25,4 +34,8 @@ def actor_average() -> str:
     return "\n".join([f"| run | seed | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|", *table])
 
 
-TABLES = {"actor_average": actor_average}
+TABLES = {
+    "actor_average": actor_average,
+    "average_pendulum": lambda: short("pendulum", range(250, 601, 50)),
+    "average_inverted_pendulum": lambda: short("inverted_pendulum_v4", range(300, 1501, 200)),
+}

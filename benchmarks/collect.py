@@ -31,16 +31,18 @@ def main() -> int:
         return 1
     first = next(iter(folders.values()))
     described = json.loads((first / "config.json").read_text())
+    commits = []
     for folder in folders.values():
         there = json.loads((folder / "config.json").read_text())
-        same = all(there.get(key) == described.get(key) for key in ("versions", "commit", "device"))
+        same = all(there.get(key) == described.get(key) for key in ("versions", "device"))
         if settings(folder) != settings(first) or not same:
             print(f"{folder} is of other settings, another version or another device than {first}.")
             return 1
+        commits.append(there["commit"])
     about = {
         "command": known.command,
         "seeds": list(folders),
-        "commit": described["commit"],
+        "commit": ", ".join(dict.fromkeys(commits)),
         "versions": described["versions"],
         "device": {**described["device"], "machine": known.machine},
         "cores": known.cores,

@@ -51,7 +51,7 @@ def make_split(
     counts[:, 1] = np.maximum(counts[:, 1], 1)
     slots = np.arange(capacity)
     entries = counts.sum(axis=1)
-    train_slots = np.full((ensemble_size, int(entries.max())), capacity, np.int32)
+    train_slots = np.full((ensemble_size, int(np.max(entries))), capacity, np.int32)
     for member in range(ensemble_size):
         train_slots[member, : entries[member]] = np.repeat(slots, counts[member])
     return DataSplit(train_slots=jnp.asarray(train_slots), holdout_slots=jnp.asarray(slots[held_out], jnp.int32))

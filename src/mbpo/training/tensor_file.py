@@ -74,7 +74,7 @@ def read_tensor(path: Path, place: TensorPlace) -> np.ndarray:
         data = file.read(place.size)
     if len(data) != place.size:
         raise ValueError("the file ends before the array does")
-    if place.dtype == np.bool_ and place.size and np.frombuffer(data, np.uint8).max() > 1:
+    if place.dtype == np.bool_ and place.size and np.max(np.frombuffer(data, np.uint8)) > 1:
         raise ValueError("a boolean is neither 0 nor 1")
     return np.frombuffer(data, place.dtype).reshape(place.shape).copy()
 
