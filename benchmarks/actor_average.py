@@ -49,9 +49,9 @@ def evaluations(algorithm: Algorithm, averages: Averages, episodes: int) -> list
     """Of the actor (rate 1) and of each average, from the same starts."""
     run = algorithm._run
     trained = run.state
-    found = [(1.0, algorithm.evaluate(episodes))]
-    for rate, average in averages.at.items():
-        kept = ActorAverage(average, jnp.zeros((), jnp.int32))
+    found = []
+    for rate, average in {1.0: None, **averages.at}.items():
+        kept = average and ActorAverage(average, jnp.zeros((), jnp.int32))
         run.state = replace(trained, learner=replace(trained.learner, average=kept))
         found.append((rate, algorithm.evaluate(episodes)))
     run.state = trained

@@ -30,7 +30,8 @@ def actor_average() -> str:
                 found.setdefault(row["rate"], []).append(row["return_mean"])
             heads = ["the actor" if rate == 1 else f"its average at {rate:g}" for rate in found]
             cells = [f"{fmean(some):.0f} ± {stdev(some):.0f}, {min(some):.0f}" for some in found.values()]
-            table.append(f"| {run} | {int(path.stem.split('-')[1])} | {' | '.join(cells)} |")
+            seed = path.stem.removeprefix(f"{name}-0").replace("-first", ", gone on with before")
+            table.append(f"| {run} | {seed} | {' | '.join(cells)} |")
     return "\n".join([f"| run | seed | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|", *table])
 
 

@@ -12,7 +12,9 @@ import json
 import sys
 from pathlib import Path
 
-from seeds import settings, write_results
+from seeds import of_other_settings, write_results
+
+from mbpo.training.run_folder import read_description
 
 
 def main() -> int:
@@ -23,28 +25,25 @@ def main() -> int:
     parser.add_argument("--cores", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     known = parser.parse_args()
-    folders = {
-        int(path.name.removeprefix("seed-")): path for path in sorted(known.folder.glob("seed-*")) if path.is_dir()
-    }
+    paths = [path for path in sorted(known.folder.glob("seed-*")) if path.is_dir()]
+    folders = {read_description(path).config.seed: path for path in paths}
     if not folders:
         print(f"{known.folder} holds no folder named seed-00 or the like.")
         return 1
-    first = next(iter(folders.values()))
-    described = json.loads((first / "config.json").read_text())
-    commits = []
-    for folder in folders.values():
-        there = json.loads((folder / "config.json").read_text())
-        same = all(there.get(key) == described.get(key) for key in ("versions", "device"))
-        if settings(folder) != settings(first) or not same:
-            print(f"{folder} is of other settings, another version or another device than {first}.")
-            return 1
-        commits.append(there["commit"])
+    if other := of_other_settings(folders, known.out):
+        print(f"{other} is of other settings than {paths[0]}.")
+        return 1
+    told = [json.loads((folder / "config.json").read_text()) for folder in paths]
+    first = told[0]
+    if any((one["versions"], one.get("device")) != (first["versions"], first.get("device")) for one in told):
+        print("These runs are of more than one version or device.")
+        return 1
     about = {
         "command": known.command,
         "seeds": list(folders),
-        "commit": ", ".join(dict.fromkeys(commits)),
-        "versions": described["versions"],
-        "device": {**described["device"], "machine": known.machine},
+        "commit": ", ".join(dict.fromkeys(str(one.get("commit")) for one in told)),
+        "versions": first["versions"],
+        "device": {**(first.get("device") or {}), "machine": known.machine},
         "cores": known.cores,
         "failed_seeds": {},
     }

@@ -62,8 +62,15 @@ def summarise(folders: dict[int, Path], out: Path) -> list[dict[str, float]]:
 
 
 def settings(folder: Path) -> RunConfig:
-    """A run's settings but for its seed; those that its version did not know have their defaults."""
+    """A run's settings but for its seed; those that its version did not know are as they were then."""
     return replace(read_description(folder).config, seed=0)
+
+
+def of_other_settings(finished: dict[int, Path], out: Path) -> Path | None:
+    """A run among these, or among those whose results lie there already, that is not like the first of these."""
+    these = settings(next(iter(finished.values())))
+    kept = [path for path in sorted(out.glob("seed-*")) if int(path.name.removeprefix("seed-")) not in finished]
+    return next((path for path in (*finished.values(), *kept) if settings(path) != these), None)
 
 
 def write_results(finished: dict[int, Path], out: Path, about: dict[str, Any]) -> list[dict[str, float]]:
@@ -122,11 +129,9 @@ def main() -> int:
     finished = {seed: folder for seed, folder in folders.items() if failures[seed] is None}
     if not finished:
         return 1
-    these = settings(next(iter(finished.values())))
-    for folder in sorted(known.out.glob("seed-*")):
-        if folder.name not in [path.name for path in finished.values()] and settings(folder) != these:
-            print(f"{folder} is of other settings than these runs. Delete it and give the same command again.")
-            return 1
+    if other := of_other_settings(finished, known.out):
+        print(f"{other} is of other settings than the first of these runs. Delete it and give the same command again.")
+        return 1
     described = json.loads((next(iter(finished.values())) / "config.json").read_text())
     about = {
         "command": " ".join(["python", *sys.argv]),

@@ -125,6 +125,21 @@ def test_anything_else_is_refused(held, entries, words):
     assert (held / "compare.json").read_bytes() == before
 
 
+def test_an_older_comparison_goes_on_as_it_was(tmp_path):
+    """Its file does not name a setting whose default has changed since."""
+    old, setting = tmp_path / "old", "mbpo_dh.learner.actor_average_rate"
+    as_then = {"mbpo-dh": entry("mbpo-dh", mbpo_dh={"learner": {"actor_average_rate": 1.0}})}
+    old.mkdir()
+    extend(old, as_then).write()
+    file = old / "compare.json"
+    values = json.loads(file.read_text())
+    del values["algorithms"]["mbpo-dh"]["config"]["mbpo_dh"]["learner"]["actor_average_rate"]
+    file.write_text(json.dumps(values))
+    assert extend(old, as_then).entries == as_then
+    with pytest.raises(RunFolderError, match=f"{setting} is 1.0 there and 0.001 now"):
+        extend(old, {"mbpo-dh": entry("mbpo-dh")})
+
+
 def test_many_differences_are_cut_short(held):
     changes = {"random_steps": 10, "utd_ratio": 1, "epoch_length": 2, "real_ratio": 0.5, "model_train_freq": 1}
     with pytest.raises(RunFolderError) as caught:

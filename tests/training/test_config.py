@@ -11,6 +11,8 @@ from tiny_tasks import MBPO_SETTINGS, one_paragraph
 from mbpo.errors import ConfigError
 from mbpo.training.config import ADDED_SINCE, ALGOS, RunConfig, from_dict, from_run, merge, section, to_dict
 from mbpo.training.presets import preset
+from mbpo.training.run_folder import read_description, write_description
+from mbpo.types import Spec
 
 
 def complaint(values) -> str:
@@ -86,6 +88,16 @@ def test_an_older_run_goes_on_as_it_was(path, then):
     assert at_path(from_run(written, where="a test")) == then
     assert path[-1] not in functools.reduce(dict.__getitem__, path[:-1], written)
     assert from_run({"algo": "sac"}, where="a test") == from_dict({"algo": "sac"}, where="a test")
+
+
+def test_an_older_run_folder_goes_on_as_it_was(tmp_path):
+    spec = Spec(3, np.float32([-2.0]), np.float32([2.0]))
+    write_description(tmp_path, RunConfig(algo="mbpo-dh"), spec, env_by_id=True)
+    file = tmp_path / "config.json"
+    values = json.loads(file.read_text())
+    del values["config"]["mbpo_dh"]["learner"]["actor_average_rate"]
+    file.write_text(json.dumps(values))
+    assert read_description(tmp_path).config.mbpo_dh.learner.actor_average_rate == 1.0
 
 
 def test_to_dict_holds_every_setting():

@@ -49,7 +49,7 @@ class ValueGradientConfig:
     after it: then ends have a slope. Not published."""
     actor_average_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
     """Share of the actor that flows into its average per update, more at first. The average's mean action is what is
-    evaluated; the actor explores and learns as without it. 1: no average, the actor itself, as published."""
+    evaluated; the actor explores and learns as without it. Not published. 1: no average, the actor itself."""
     bound_quantile: Annotated[float, Ge(0), Lt(0.5)] = 0.01
     """Q is believed to lie between this and the opposite quantile of the soft rewards, over 1 - gamma."""
 

@@ -34,7 +34,7 @@ AVERAGED_SHARE = 0.1
 
 
 class ActorAverage(eqx.Module):
-    """An actor that moves slowly: what one update does to it passes, what many agree on stays."""
+    """An actor that moves slowly: what one update does to it passes, what many agree on stays. Not published."""
 
     actor: NormedMLP
     updates: Int[Array, ""]
@@ -84,9 +84,10 @@ def moved_bounds(
 
 
 def followed(average: ActorAverage, actor: NormedMLP, rate: float) -> ActorAverage:
-    """The average after one more update, over about 1 / rate of them, or a tenth of all if these are fewer.
+    """The average after one more update: a step of max(rate, 10 / (10 + n)) towards the actor, n updates before it.
 
-    A tenth, so that it soon forgets where it began (Shamir & Zhang 2013, arXiv:1212.1824).
+    At first it is over a tenth of all updates, the polynomial-decay average of Shamir & Zhang 2013 (arXiv:1212.1824)
+    with η = 9, so that it is near while the actor learns fast; later over about 1 / rate of them.
     """
     share = jnp.maximum(rate, 1 / (1 + AVERAGED_SHARE * average.updates))
     return ActorAverage(optax.incremental_update(actor, average.actor, share), average.updates + 1)
@@ -185,7 +186,7 @@ def value_update(
     updates, moments = make_optimizer(config).update((grad_actor, grad_alpha), state.actor_optimizer)
     actor, log_alpha = optax.apply_updates((params.actor, params.log_alpha), updates)
     state, metrics = critics_update(state, rollout, critic_key, eyes=eyes, config=config)
-    average = state.average and followed(state.average, actor, config.actor_average_rate)
+    average = None if state.average is None else followed(state.average, actor, config.actor_average_rate)
     params = ValueParams(actor, state.params.critics, log_alpha)
     state = replace(state, params=params, actor_optimizer=moments, average=average)
     alive = rollout.alive[-1].mean()
