@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.envs.mujoco import MujocoEnv, ant_v4, ant_v5, humanoid_v5
+from gymnasium.envs.mujoco import MujocoEnv, ant_v4, ant_v5, hopper_v5, humanoid_v5, walker2d_v5
 from gymnasium.envs.mujoco.hopper_v4 import HopperEnv
 from gymnasium.envs.mujoco.humanoid_v4 import HumanoidEnv
 from gymnasium.envs.mujoco.walker2d_v4 import Walker2dEnv
 
+from mbpo.envs.restored_velocities import restored
 from mbpo.envs.torso_frame import in_torso_frame
 from mbpo.errors import UnsupportedEnvironment
 
 TRUNCATED_HUMANOID = 45
+CLIPPED_TO = 10.0
+"""Velocities that Hopper and Walker2d show, in m/s and rad/s."""
 
 
 class HumanoidTruncatedObs(HumanoidEnv):
@@ -91,6 +94,56 @@ class HumanoidTorsoFrame(_InTorsoFrame, HumanoidTruncatedObs):
 
 class HumanoidTorsoFrameV5(_InTorsoFrame, humanoid_v5.HumanoidEnv):
     """`mbpo/HumanoidTorsoFrame-v5`; takes the arguments of Humanoid-v5. See `torso_frame`."""
+
+
+class _WithRestoredVelocities(MujocoEnv):
+    """Before one of Gymnasium's classes: that task, seen with velocities beyond the limit that it clips them to.
+
+    Positions come first, as in `qpos` but mostly without x, then velocities, as in `qvel`.
+    """
+
+    LARGEST = np.inf
+    """Where restored velocities are cut."""
+    _before: np.ndarray | None = None
+    """`qpos` before the last step; None where there was none."""
+
+    def set_state(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        super().set_state(qpos, qvel)
+        self._before = None
+
+    def do_simulation(self, ctrl: np.ndarray, n_frames: int) -> None:
+        self._before = self.data.qpos.copy()
+        super().do_simulation(ctrl, n_frames)
+
+    def _get_obs(self) -> np.ndarray:
+        obs: np.ndarray = super()._get_obs()  # type: ignore[misc]
+        if self._before is None:
+            return obs
+        # No x is shown, so its velocity is not among those restored; it comes first.
+        moved = (self.data.qpos - self._before)[1:]
+        obs[-len(moved) :] = restored(obs[-len(moved) :], moved, self.dt, CLIPPED_TO, self.LARGEST)
+        return obs
+
+
+class Walker2dRestoredObs(_WithRestoredVelocities, Walker2dEnv):
+    """`mbpo/Walker2dRestoredObs-v4`; takes the arguments of Walker2d-v4. See `restored_velocities`."""
+
+
+class Walker2dRestoredObsV5(_WithRestoredVelocities, walker2d_v5.Walker2dEnv):
+    """`mbpo/Walker2dRestoredObs-v5`; takes the arguments of Walker2d-v5. See `restored_velocities`."""
+
+
+class HopperRestoredObs(_WithRestoredVelocities, HopperEnv):
+    """`mbpo/HopperRestoredObs-v4`; takes the arguments of Hopper-v4. See `restored_velocities`."""
+
+    # A mean velocity does not tell on which side of 100, Hopper's bound, a step ended.
+    LARGEST = np.nextafter(100.0, 0.0, dtype=np.float32)
+
+
+class HopperRestoredObsV5(_WithRestoredVelocities, hopper_v5.HopperEnv):
+    """`mbpo/HopperRestoredObs-v5`; takes the arguments of Hopper-v5. See `HopperRestoredObs`."""
+
+    LARGEST = HopperRestoredObs.LARGEST
 
 
 def _with_velocities(obs: np.ndarray, velocities: np.ndarray) -> np.ndarray:

@@ -94,7 +94,7 @@ def chosen(curves: Iterable[PublishedCurve], env_id: str, methods: Iterable[str]
 def task_name(env_id: str) -> str:
     """The name under which a task's published curves are found: `Hopper` for `mbpo/HopperUnclippedObs-v4`."""
     base = re.sub(r"-v\d+$", "", env_id.rpartition(":")[2].rpartition("/")[2])
-    return base.removesuffix("TruncatedObs").removesuffix("UnclippedObs").removesuffix("TorsoFrame")
+    return re.sub("(TruncatedObs|UnclippedObs|RestoredObs|TorsoFrame)$", "", base)
 
 
 def _curve(method: str, env: str, rows: list[dict[str, str]]) -> PublishedCurve:

@@ -1,0 +1,94 @@
+"""Velocities beyond what their sensors can show, told from how far the positions moved.
+
+Where a sensor of velocity saturates, or an environment clips what it shows, a part of the state is hidden: two
+states that look the same move on differently, and no model can know which one it sees. But positions are still
+there. How far one moved in the last step, over the step's length, is its mean velocity then: not the one it
+ends with, and yet most of what was hidden. Nothing is used that was not shown, the step before included.
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
+
+from mbpo.errors import UnsupportedEnvironment
+
+Env = gymnasium.Env[np.ndarray, Any]
+
+
+def restored(shown: np.ndarray, moved: np.ndarray, seconds: float, limit: float, largest: float = np.inf) -> np.ndarray:
+    """Velocities `[n]`: as shown below the limit; at it the mean one of the last step, if that is beyond.
+
+    Args:
+        shown: Velocities as shown, `[n]`, clipped to ±limit.
+        moved: How far each position moved in the last step, `[n]`, in the order of the velocities.
+        seconds: Length of the step, > 0.
+        limit: Where velocities are clipped, > 0.
+        largest: Where these are cut again, ≥ limit.
+    """
+    mean = np.copysign(np.clip(np.sign(shown) * moved / seconds, limit, largest), shown)
+    return np.where(np.abs(shown) < limit, shown, mean)
+
+
+class RestoredVelocities(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, Any], RecordConstructorArgs):
+    """An environment of yours that shows positions and clipped velocities, seen with `restored` ones.
+
+    `mbpo/Walker2dRestoredObs-v4` and its like are Gymnasium's tasks seen so. For another, whose sensors stop at 10:
+    `MBPODH(lambda: RestoredVelocities(gymnasium.make("MyRobot-v0"), 2, 9, count=7, limit=10, seconds=0.02))`.
+    The first observation of an episode, before which nothing has moved, is shown as it is.
+    """
+
+    def __init__(self, env: Env, position: int, velocity: int, count: int, limit: float, seconds: float) -> None:
+        """`count` positions from `position` on in the observation and as many velocities from `velocity` on, in
+        the same order and in units of these a second; `limit`, `seconds`: see `restored`.
+
+        Raises:
+            UnsupportedEnvironment: The observation is no vector, they do not fit into it, or a number is not above 0.
+        """
+        RecordConstructorArgs.__init__(
+            self, position=position, velocity=velocity, count=count, limit=limit, seconds=seconds
+        )
+        super().__init__(env)
+        space = env.observation_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+            raise UnsupportedEnvironment(
+                f"RestoredVelocities reads positions and velocities out of an observation that is one vector, not out "
+                f"of {space}; put gymnasium.wrappers.FlattenObservation around the environment first."
+            )
+        size = space.shape[0]
+        whole = all(isinstance(number, int | np.integer) for number in (position, velocity, count))
+        if not whole or count < 1 or not all(0 <= first <= size - count for first in (position, velocity)):
+            raise UnsupportedEnvironment(
+                f"RestoredVelocities was told that {count!r} positions begin at {position!r} and as many velocities at "
+                f"{velocity!r}. Counted from 0, both must fit into the {size} numbers of the observation."
+            )
+        if not (np.isfinite(limit) and limit > 0 and np.isfinite(seconds) and seconds > 0):
+            raise UnsupportedEnvironment(
+                f"RestoredVelocities needs the limit that velocities are clipped to and the seconds of a step, both "
+                f"above 0; it was given {limit!r} and {seconds!r}."
+            )
+        self._positions = slice(position, position + count)
+        self._velocities = slice(velocity, velocity + count)
+        self._limit, self._seconds = limit, seconds
+        self._before = np.empty(0)
+        low, high = space.low.copy(), space.high.copy()
+        low[self._velocities], high[self._velocities] = -np.inf, np.inf
+        self.observation_space = spaces.Box(low, high, dtype=space.dtype.type)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """As the environment's own; nothing is restored yet."""
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._before = obs[self._positions].copy()
+        return obs, info
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        """As the environment's own, with `restored` velocities."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        positions, seen = obs[self._positions], obs.copy()
+        seen[self._velocities] = restored(obs[self._velocities], positions - self._before, self._seconds, self._limit)
+        self._before = positions.copy()
+        return seen, reward, terminated, truncated, info
