@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from fit_budget import VARIANTS, Refit, predicted, refits
+from fit_budget import VARIANTS, Refit, each_obs, predicted, refits
 from jax import Array
 
 CLIP = 10.0
@@ -42,7 +42,10 @@ def main() -> None:
     def clipped(obs: Array) -> Array:
         return obs.at[:, -known.velocities :].set(jnp.clip(obs[:, -known.velocities :], -CLIP, CLIP))
 
-    chains = (refits(known.run, VARIANTS["dh"], sizes), refits(known.run, VARIANTS["dh"], sizes, seen=clipped))
+    chains = (
+        refits(known.run, VARIANTS["dh"], sizes),
+        refits(known.run, VARIANTS["dh"], sizes, seen=each_obs(clipped)),
+    )
     known.out.parent.mkdir(parents=True, exist_ok=True)
     with known.out.open("w", newline="") as file:
         lines = csv.writer(file)

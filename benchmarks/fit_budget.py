@@ -151,7 +151,7 @@ def refits(
     *,
     seed: int = 0,
     warm: bool = False,
-    seen: Callable[[Array], Array] = lambda obs: obs,
+    seen: Callable[[Transition], Transition] = lambda data: data,
     angles: tuple[int, ...] = (),
 ) -> Iterator[Refit]:
     """Fit to the first of a run's transitions, then again as more arrive.
@@ -159,7 +159,7 @@ def refits(
     Args:
         sizes: Rows of each fit.
         warm: Begin with the run's own model, and its hold-out.
-        seen: What the model is shown of `[row, obs]`.
+        seen: What the model is shown of the transitions, in the order in which they came.
         angles: Which numbers of the observation are angles to a model that is not warm.
     """
     config = variant.kind(**variant.changes)
@@ -167,8 +167,7 @@ def refits(
     agent, learned = source.learned
     real, end = learned.real, sizes[-1] + sizes.step
     assert int(real.size) >= end, "the run holds fewer transitions than that"
-    data = jax.tree.map(lambda leaf: leaf[:end], real.data)
-    data = data._replace(obs=seen(data.obs), next_obs=seen(data.next_obs))
+    data = seen(jax.tree.map(lambda leaf: leaf[:end], real.data))
     split_key, init_key, fit_key = jax.random.split(jax.random.key(seed), 3)
     split, state = agent.split, learned.model
     if not warm:
@@ -184,6 +183,11 @@ def refits(
         seconds = time.process_time() - begun
         coming = slice(size, size + sizes.step)
         yield Refit(size, seconds, state, metrics, Transition(*(leaf[coming] for leaf in data)), data.obs.std(axis=0))
+
+
+def each_obs(change: Callable[[Array], Array]) -> Callable[[Transition], Transition]:
+    """`refits`' `seen` for a change of observations `[row, obs]` that needs nothing else."""
+    return lambda data: data._replace(obs=change(data.obs), next_obs=change(data.next_obs))
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from fit_budget import VARIANTS, Refit, predicted, refits
+from fit_budget import VARIANTS, Refit, each_obs, predicted, refits
 from jax import Array
 
 from mbpo.envs.torso_frame import in_torso_frame
@@ -66,7 +66,7 @@ def main() -> None:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         for frame, seen in {"world": jnp.asarray, "torso": in_torso_frames}.items():
-            for found in refits(known.run, VARIANTS["ant"], sizes, seen=seen):
+            for found in refits(known.run, VARIANTS["ant"], sizes, seen=each_obs(seen)):
                 table.writerow(row := line(frame, found))
                 file.flush()
                 print(row, flush=True)

@@ -28,6 +28,7 @@ def restored(shown: np.ndarray, moved: np.ndarray, seconds: float, limit: float,
         limit: Where velocities are clipped, > 0.
         largest: Where these are cut again, ≥ limit.
     """
+    limit = shown.dtype.type(limit)  # As the numbers that were clipped to it have it.
     mean = np.copysign(np.clip(np.sign(shown) * moved / seconds, limit, largest), shown)
     return np.where(np.abs(shown) < limit, shown, mean)
 
