@@ -2,7 +2,7 @@
 
 import csv
 
-from read_results import RESULTS, by_seed, evaluations, learning_curve, rows
+from read_results import RESULTS, evaluations, learning_curve, rows
 
 from mbpo.training.logbook import read_records
 from mbpo.viz.published import chosen, read_published
@@ -26,17 +26,6 @@ HALF_CHEETAH = {
 }
 """Variants of double horizon, each a change to the one before."""
 HOPPER = {"learns all along": "hopper_v4_mbpo_dh", "rests between refits": "hopper_v4_updates_at_refit"}
-WALKER2D = {
-    "learns all along": "walker2d_unclipped_mbpo_dh",
-    "rests between refits": "walker2d_unclipped_updates_at_refit",
-}
-WALKER2D_SEED_1 = {
-    "as it is": "walker2d_unclipped_mbpo_dh",
-    "the actor hears critics at ends (`--learner.judge-ends`)": "walker2d_unclipped_judge_ends",
-    "fits up to three times as long (`--model.max-epoch-batches 300`)": "walker2d_unclipped_fit_budget",
-    "rests between refits": "walker2d_unclipped_updates_at_refit",
-    "every row, weights that decay (0.3)": "walker2d_unclipped_all_rows",
-}
 LEARNED = 15_000
 """Real steps after which an episode that pays less than half of what one paid before has failed."""
 
@@ -122,20 +111,6 @@ def double_horizon() -> str:
             took += f" ({SHARED[task]})" if task in SHARED else ""
             cells = [task, step, seeds, *returns, theirs.get(row["env_step"], "-"), took]
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def clipped_velocities() -> str:
-    """A model's error where it sees velocities, and where it sees them clipped."""
-    lines = [
-        "| rows | faster than 10, of the next rows | error on these | with clipped velocities | error on all | "
-        "with clipped velocities |",
-        "|---" * 6 + "|",
-    ]
-    for row in rows(RESULTS / "clipped_velocities" / "hopper.csv"):
-        names = ("fast_error", "fast_error_clipped", "error", "error_clipped")
-        errors = " | ".join(f"{row[name]:.3f}" for name in names)
-        lines.append(f"| {row['rows']:,.0f} | {100 * row['fast_share']:.0f} % | {errors} |")
     return "\n".join(lines)
 
 
@@ -277,11 +252,8 @@ TABLES = {
     "terminations": terminations,
     "hidden_ends": hidden_ends,
     "learned_ends": learned_ends,
-    "clipped_velocities": clipped_velocities,
     "half_cheetah": lambda: variants(HALF_CHEETAH, range(10_000, 50_001, 5000)),
     "hopper_variants": lambda: variants(HOPPER, range(10_000, 35_001, 5000)),
-    "walker2d_variants": lambda: variants(WALKER2D, range(10_000, 50_001, 5000)),
-    "walker2d_ablations": lambda: one_seed(WALKER2D_SEED_1, 1, range(7500, 25_001, 2500)),
     "failed_episodes": failed_episodes,
     "falls": falls,
     "pitch_as_angle": pitch_as_angle,
@@ -289,10 +261,6 @@ TABLES = {
     "warm_refits": warm_refits,
     "mbpo_fit_budget": mbpo_fit_budget,
     "hopper": lambda: learning_curve("hopper_v4_mbpo_dh", (10_000, 15_000, 20_000, 25_000, 30_000, 35_000)),
-    "walker2d": lambda: learning_curve(
-        "walker2d_unclipped_mbpo_dh", (10_000, 20_000, 25_000, 30_000, 40_000, 45_000, 50_000)
-    ),
-    "walker2d_seeds": lambda: by_seed("walker2d_v4_mbpo_dh", range(3), range(20_000, 50_001, 2500)),
     "half_cheetah_angles": lambda: learning_curve(
         "half_cheetah_v4_angles", (10_000, 20_000, 25_000, 30_000, 40_000, 50_000)
     ),

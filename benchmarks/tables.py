@@ -21,6 +21,7 @@ from mujoco_tables import TABLES as MUJOCO
 from mujoco_tables import variants
 from read_results import RESULTS, learning_curve, rows
 from speed.tables import TABLES as SPEED
+from walker2d_tables import TABLES as WALKER2D
 
 from mbpo.training.logbook import read_records
 from mbpo.viz.statistics import bootstrap_band, interquartile_mean
@@ -30,7 +31,7 @@ ALGORITHMS = ("mbpo", "mbpo_dh", "sac", "pets", "dyna_q")
 PAGES = (
     "README.md",
     *(f"docs/{name}.md" for name in ("reliability", "speed", "theory")),
-    *(f"docs/algorithms/{name}.md" for name in (*ALGORITHMS, "mbpo_dh_ant", "mbpo_dh_humanoid")),
+    *(f"docs/algorithms/{name}.md" for name in (*ALGORITHMS, "mbpo_dh_ant", "mbpo_dh_humanoid", "mbpo_dh_walker2d")),
     "docs/how-to/gpu.md",
 )
 MEMBERS_LEARN_FROM = {"a bootstrap": "pendulum", "every row that is not held out": "pendulum_all_rows"}
@@ -253,6 +254,7 @@ TABLES = {
     **ANT,
     **AVERAGE,
     **HUMANOID,
+    **WALKER2D,
     "faults": fault_tables.faults,
     "soak": fault_tables.soak,
     "peer_faults": fault_tables.peers,

@@ -1,0 +1,91 @@
+"""The tables of double horizon on Walker2d, and of velocities that are clipped, from the committed results."""
+
+import csv
+from statistics import fmean
+
+from mujoco_tables import one_seed, variants
+from read_results import RESULTS, by_seed, learning_curve, rows
+
+from mbpo.training.logbook import read_records
+
+WALKER2D = {
+    "learns all along": "walker2d_unclipped_mbpo_dh",
+    "rests between refits": "walker2d_unclipped_updates_at_refit",
+}
+WALKER2D_SEED_1 = {
+    "as it is": "walker2d_unclipped_mbpo_dh",
+    "the actor hears critics at ends (`--learner.judge-ends`)": "walker2d_unclipped_judge_ends",
+    "fits up to three times as long (`--model.max-epoch-batches 300`)": "walker2d_unclipped_fit_budget",
+    "rests between refits": "walker2d_unclipped_updates_at_refit",
+    "every row, weights that decay (0.3)": "walker2d_unclipped_all_rows",
+}
+SEEN = {
+    "clipped, as Walker2d-v4 shows them": "walker2d_v4_mbpo_dh",
+    "restored (`mbpo/Walker2dRestoredObs-v4`)": "walker2d_v4_restored",
+    "as they are (`mbpo/Walker2dUnclippedObs-v4`)": "walker2d_unclipped_mbpo_dh",
+}
+"""Ways to see Walker2d's velocities, with the same settings."""
+MODELS_OF = {"Walker2d-v4, seed 2": "walker2d", "mbpo/Walker2dUnclippedObs-v4, seed 1": "walker2d_unclipped"}
+"""Whose transitions were fitted, and the files of restored_velocities.py."""
+BLOCK = 5000
+
+
+def clipped_velocities() -> str:
+    """A model's error where it sees velocities, and where it sees them clipped."""
+    lines = [
+        "| rows | faster than 10, of the next rows | error on these | with clipped velocities | error on all | "
+        "with clipped velocities |",
+        "|---" * 6 + "|",
+    ]
+    for row in rows(RESULTS / "clipped_velocities" / "hopper.csv"):
+        names = ("fast_error", "fast_error_clipped", "error", "error_clipped")
+        errors = " | ".join(f"{row[name]:.3f}" for name in names)
+        lines.append(f"| {row['rows']:,.0f} | {100 * row['fast_share']:.0f} % | {errors} |")
+    return "\n".join(lines)
+
+
+def restored_velocities() -> str:
+    """A model's error on what comes next, by how velocities are seen: on all rows / on those with one at the limit."""
+    sizes = range(10_000, 25_001, 5000)
+    lines = [f"| transitions of | seen | {' | '.join(f'{size:,} rows' for size in sizes)} |", "|---" * 6 + "|"]
+    for run, name in MODELS_OF.items():
+        found: dict[str, dict[int, str]] = {}
+        with (RESULTS / "clipped_velocities" / f"{name}.csv").open() as file:
+            for row in csv.DictReader(file):
+                errors = f"{float(row['error']):.3f} / {float(row['fast_error']):.3f}"
+                found.setdefault(row["seen"], {})[int(row["rows"])] = errors
+        for seen, at in found.items():
+            lines.append(f"| {run} | {seen} | {' | '.join(at.get(size, '-') for size in sizes)} |")
+    return "\n".join(lines)
+
+
+def walker2d_training() -> str:
+    """What the episodes that it learns from pay, actions sampled: the mean over those that ended in each block."""
+    blocks = range(5000, 50_000, BLOCK)
+    heads = " | ".join(f"to {block + BLOCK:,}" for block in blocks)
+    lines = [f"| velocities | seed | {heads} |", "|---" * (len(blocks) + 2) + "|"]
+    for seen, folder in SEEN.items():
+        for path in sorted((RESULTS / folder).glob("seed-*")):
+            records = read_records(path)
+            ended = [(it["env_step"], it["train_return"]) for it in records if "train_return" in it]
+            cells = []
+            for block in blocks:
+                paid = [value for step, value in ended if block < step <= block + BLOCK]
+                whole = records[-1]["env_step"] >= block + BLOCK
+                cells.append(f"{fmean(paid):.0f}" if paid and whole else "-")
+            lines.append(f"| {seen} | {int(path.name.removeprefix('seed-'))} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TABLES = {
+    "clipped_velocities": clipped_velocities,
+    "walker2d_variants": lambda: variants(WALKER2D, range(10_000, 50_001, 5000)),
+    "walker2d_ablations": lambda: one_seed(WALKER2D_SEED_1, 1, range(7500, 25_001, 2500)),
+    "walker2d": lambda: learning_curve(
+        "walker2d_unclipped_mbpo_dh", (10_000, 20_000, 25_000, 30_000, 40_000, 45_000, 50_000)
+    ),
+    "walker2d_seeds": lambda: by_seed("walker2d_v4_mbpo_dh", range(3), range(20_000, 50_001, 2500)),
+    "restored_velocities": restored_velocities,
+    "walker2d_training": walker2d_training,
+    "walker2d_restored": lambda: by_seed("walker2d_v4_restored", range(2), range(20_000, 50_001, 2500)),
+}
