@@ -7,13 +7,15 @@
 #
 #     hopper  0-4  Hopper-v4 --algo mbpo-dh --steps 40000 --eval-freq 2500
 #
-# Runs go to runs/gpu/NAME/seed-NN and stop at a checkpoint, each when the work that it is at is done. The first
-# seed of each line begins alone, since seeds that begin at once would each compile the same; the others follow
-# when it has learned for the first time, or is gone.
+# Runs go to runs/gpu/NAME/seed-NN and stop at a checkpoint, each when the work that it is at is done. When they
+# begin, the first seed of each line does so alone, since seeds that begin at once would each compile the same; the
+# others follow when it has learned for the first time, or is gone. The exit status is 1 if a run failed.
 set -euo pipefail
 limit=$1 out=$2
 export JAX_PLATFORMS=${JAX_PLATFORMS:-cuda} XLA_PYTHON_CLIENT_PREALLOCATE=false OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 mbpo=${MBPO:-mbpo}
+time_is_up=3 # Exit status of a run that --max-time has stopped.
+pids=()
 
 train() { # NAME SEED OPTIONS...
     local folder left=$((limit - SECONDS))
@@ -23,31 +25,50 @@ train() { # NAME SEED OPTIONS...
         return
     elif grep -qs '"state": "finished"' "$folder/status.json"; then
         echo "$folder: done"
+        return
     elif [[ -e $folder/config.json ]]; then
         $mbpo train --resume "$folder" --max-time ${left}s --final-episodes 0 >>"$folder.log" 2>&1 </dev/null &
     else
         $mbpo train "${@:3}" --seed "$2" --max-time ${left}s --final-episodes 0 --out "$folder" >"$folder.log" 2>&1 </dev/null &
     fi
+    pids+=($!)
 }
 
+stop() {
+    kill "${pids[@]}" 2>/dev/null || true
+    wait
+    exit 143
+}
+trap stop INT TERM
+
 mapfile -t lines < <(grep -v '^ *\(#\|$\)')
-if command -v nvidia-cuda-mps-control >/dev/null; then
-    nvidia-cuda-mps-control -d || true
-    trap 'echo quit | nvidia-cuda-mps-control' EXIT
+if command -v nvidia-cuda-mps-control >/dev/null && nvidia-cuda-mps-control -d; then
+    trap 'echo quit | nvidia-cuda-mps-control' EXIT # One that ran before is left running.
 fi
+firsts=()
 for line in "${lines[@]}"; do
     read -r name seeds options <<<"$line"
     read -ra options <<<"$options"
+    started=${#pids[@]}
     train "$name" "${seeds%-*}" "${options[@]}"
+    firsts+=("${pids[$started]:-}")
 done
-for line in "${lines[@]}"; do
-    read -r name seeds options <<<"$line"
+for i in "${!lines[@]}"; do
+    read -r name seeds options <<<"${lines[$i]}"
     read -ra options <<<"$options"
     first=$out/$name/seed-$(printf %02d "${seeds%-*}")
-    until grep -qs '"\(actor\|critic\)_loss"' "$first/metrics.jsonl" || ! pgrep -f -- "$first" >/dev/null; do sleep 1; done
+    while kill -0 "${firsts[$i]:-0x}" 2>/dev/null && ! grep -qs '"model_holdout_error"\|"critic_loss"' "$first/metrics.jsonl"; do
+        sleep 1
+    done
     for ((seed = ${seeds%-*} + 1; seed <= ${seeds#*-}; seed++)); do
         train "$name" $seed "${options[@]}"
     done
 done
-wait
+failed=0
+for pid in "${pids[@]}"; do
+    status=0
+    wait "$pid" || status=$?
+    ((status == 0 || status == time_is_up)) || failed=1
+done
 tail -qn 1 "$out"/*/*.log
+exit $failed

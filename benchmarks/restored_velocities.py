@@ -1,6 +1,6 @@
 """What it brings a model to have clipped velocities told from positions (`mbpo/Walker2dRestoredObs-v4`).
 
-    python benchmarks/restored_velocities.py RUN --out benchmarks/results/clipped_velocities/walker2d_restored.csv
+    python benchmarks/restored_velocities.py RUN --out benchmarks/results/clipped_velocities/walker2d.csv
 
 RUN is a run of double horizon on Walker2d-v4 or mbpo/Walker2dUnclippedObs-v4 that has kept its replay buffer. Its
 transitions are fitted and judged on the next ones as in `fit_budget.py`, seen in two ways or three: as they are (where

@@ -25,7 +25,10 @@ SEEN = {
     "as they are (`mbpo/Walker2dUnclippedObs-v4`)": "walker2d_unclipped_mbpo_dh",
 }
 """Ways to see Walker2d's velocities, with the same settings."""
-MODELS_OF = {"Walker2d-v4, seed 2": "walker2d", "mbpo/Walker2dUnclippedObs-v4, seed 1": "walker2d_unclipped"}
+MODELS_OF = {
+    "Walker2d-v4, seed 2": "walker2d",
+    "mbpo/Walker2dUnclippedObs-v4, seed 1 with every row and weights that decay": "walker2d_unclipped",
+}
 """Whose transitions were fitted, and the files of restored_velocities.py."""
 BLOCK = 5000
 

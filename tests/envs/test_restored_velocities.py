@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_tasks import one_paragraph
 
+from mbpo.envs.endings import hopper_ends
 from mbpo.envs.restored_velocities import RestoredVelocities, restored
 from mbpo.errors import UnsupportedEnvironment
 from mbpo.training.presets import preset
@@ -129,6 +130,11 @@ def test_what_cannot_be_restored(changes, words):
     assert words in one_paragraph(str(caught.value))
 
 
+def test_whole_numbers_are_refused():
+    with pytest.raises(UnsupportedEnvironment, match="floating-point"):
+        _seen(_Slides(np.int64))
+
+
 def test_an_observation_that_is_no_vector():
     with pytest.raises(UnsupportedEnvironment, match="FlattenObservation") as caught:
         _seen(gymnasium.make("FrozenLake-v1"))
@@ -170,8 +176,37 @@ def test_a_state_that_was_set_has_no_step_before():
     for _ in range(20):
         env.step(env.action_space.high)
     speeds = np.full(9, 30.0)
-    env.set_state(env.init_qpos, speeds)
+    env.set_state(env.init_qpos + 1.0, speeds)  # Had this been a step, it would have been a fast one.
     assert env._get_obs()[-8:].tolist() == [10.0] * 8
+
+
+@pytest.mark.parametrize("version", ["v4", "v5"])
+def test_hoppers_rule_is_not_broken_by_a_mean_velocity(version):
+    """It is 200 over the step here, and who knows how much at its end."""
+    pytest.importorskip("mujoco")
+    env = gymnasium.make(f"mbpo/HopperRestoredObs-{version}").unwrapped
+    env.reset(seed=0)
+    env.data.qvel[:] = 200.0
+    env._before = env.data.qpos - 200.0 * env.dt
+    seen = env._get_obs().astype(np.float32)
+    assert (seen[6:] > 99).all()
+    assert (seen[6:] < 100).all()
+    assert not hopper_ends(seen[None], np.zeros((1, 3), np.float32), seen[None])[0]
+
+
+@pytest.mark.parametrize("changes", [{"exclude_current_positions_from_observation": False}, {"frame_skip": 2}])
+def test_with_other_arguments_it_is_gymnasiums_too(changes):
+    pytest.importorskip("mujoco")
+    ours, theirs = (gymnasium.make(env_id, **changes) for env_id in ("mbpo/Walker2dRestoredObs-v5", "Walker2d-v5"))
+    shown = theirs.observation_space.shape[0] - 17
+    env = RestoredVelocities(theirs, shown, shown + 9, count=8, limit=10, seconds=theirs.unwrapped.dt)
+    ours.reset(seed=1), env.reset(seed=1)
+    fastest = 0.0
+    for _ in range(15):
+        seen, same = ours.step(ours.action_space.high)[0], env.step(ours.action_space.high)[0]
+        assert seen.tolist() == same.tolist()
+        fastest = max(fastest, abs(seen[-8:]).max())
+    assert fastest > 10
 
 
 def test_a_wrapped_environment_is_made_again_from_its_spec():

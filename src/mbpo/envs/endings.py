@@ -39,7 +39,7 @@ def hopper_ends(obs: Obs, action: Action, next_obs: Obs) -> Terminated:
 
     `state[2:]` is all but x and z, hence `next_obs[1:]`. Velocities are clipped to ±10 in the
     observation (but for `mbpo/HopperUnclippedObs-v4`), so the rare end by a speed beyond 100 cannot
-    be seen (nor in `mbpo/HopperRestoredObs-v4`, which shows no more than 100). NaN is unhealthy.
+    be seen (nor in `mbpo/HopperRestoredObs-v4` and -v5, which show less than 100). NaN is unhealthy.
     """
     height, angle, rest = next_obs[..., 0], next_obs[..., 1], next_obs[..., 1:]
     healthy = (height > 0.7) & (jnp.abs(angle) < 0.2) & (jnp.abs(rest) < 100.0).all(axis=-1)

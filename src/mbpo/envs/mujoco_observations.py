@@ -119,7 +119,7 @@ class _WithRestoredVelocities(MujocoEnv):
         obs: np.ndarray = super()._get_obs()  # type: ignore[misc]
         if self._before is None:
             return obs
-        # No x is shown, so its velocity is not among those restored; it comes first.
+        # The velocity of x comes first and is left as it is: x is mostly not shown.
         moved = (self.data.qpos - self._before)[1:]
         obs[-len(moved) :] = restored(obs[-len(moved) :], moved, self.dt, CLIPPED_TO, self.LARGEST)
         return obs

@@ -37,8 +37,9 @@ class RestoredVelocities(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, Any], Re
     """An environment of yours that shows positions and clipped velocities, seen with `restored` ones.
 
     `mbpo/Walker2dRestoredObs-v4` and its like are Gymnasium's tasks seen so. For another, whose sensors stop at 10:
-    `MBPODH(lambda: RestoredVelocities(gymnasium.make("MyRobot-v0"), 2, 9, count=7, limit=10, seconds=0.02))`.
-    The first observation of an episode, before which nothing has moved, is shown as it is.
+    `MBPODH(lambda: RestoredVelocities(gymnasium.make("MyRobot-v0"), 2, 9, count=7, limit=10, seconds=0.02))`
+    (with `termination_fn=` where the rule is known, which is not looked up behind a wrapper). The first
+    observation of an episode, before which nothing has moved, is shown as it is.
     """
 
     def __init__(self, env: Env, position: int, velocity: int, count: int, limit: float, seconds: float) -> None:
@@ -58,6 +59,8 @@ class RestoredVelocities(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, Any], Re
                 f"RestoredVelocities reads positions and velocities out of an observation that is one vector, not out "
                 f"of {space}; put gymnasium.wrappers.FlattenObservation around the environment first."
             )
+        if not np.issubdtype(space.dtype, np.floating):
+            raise UnsupportedEnvironment(f"RestoredVelocities restores floating-point numbers, not those of {space}.")
         size = space.shape[0]
         whole = all(isinstance(number, int | np.integer) for number in (position, velocity, count))
         if not whole or count < 1 or not all(0 <= first <= size - count for first in (position, velocity)):
