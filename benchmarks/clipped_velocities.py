@@ -10,12 +10,14 @@ targets' spread; over all of the next rows, and over those where a velocity beyo
 
 import argparse
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from fit_budget import VARIANTS, Refit, each_obs, predicted, refits
-from jax import Array
+
+from mbpo.types import Transition
 
 CLIP = 10.0
 
@@ -26,6 +28,11 @@ def errors(found: Refit, velocities: int) -> np.ndarray:
     positions = found.coming.obs.shape[1] - velocities
     off = np.asarray(mean.mean(axis=0) - y)
     return np.concatenate([off[:, :positions], off[:, -1:]], axis=1)
+
+
+def clipped(velocities: int) -> Callable[[Transition], Transition]:
+    """`refits`' `seen` with so many entries, at the end of an observation, clipped."""
+    return each_obs(lambda obs: obs.at[:, -velocities:].set(jnp.clip(obs[:, -velocities:], -CLIP, CLIP)))
 
 
 def main() -> None:
@@ -39,13 +46,8 @@ def main() -> None:
     known = parser.parse_args()
     sizes = range(known.first, known.last + 1, known.every)
 
-    def clipped(obs: Array) -> Array:
-        return obs.at[:, -known.velocities :].set(jnp.clip(obs[:, -known.velocities :], -CLIP, CLIP))
-
-    chains = (
-        refits(known.run, VARIANTS["dh"], sizes),
-        refits(known.run, VARIANTS["dh"], sizes, seen=each_obs(clipped)),
-    )
+    seen = clipped(known.velocities)
+    chains = (refits(known.run, VARIANTS["dh"], sizes), refits(known.run, VARIANTS["dh"], sizes, seen=seen))
     known.out.parent.mkdir(parents=True, exist_ok=True)
     with known.out.open("w", newline="") as file:
         lines = csv.writer(file)

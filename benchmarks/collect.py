@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from seeds import of_other_settings, write_results
+from seeds import of_other_settings, settings, write_results
 
 from mbpo.training.run_folder import read_description
 
@@ -35,8 +35,9 @@ def main() -> int:
         return 1
     told = [json.loads((folder / "config.json").read_text()) for folder in paths]
     first = told[0]
-    if any((one["versions"], one.get("device")) != (first["versions"], first.get("device")) for one in told):
-        print("These runs are of more than one version or device.")
+    same_device = all((one["versions"], one.get("device")) == (first["versions"], first.get("device")) for one in told)
+    if not same_device or any(settings(path) != settings(paths[0]) for path in paths):
+        print("These runs are not all of the same settings, versions and device.")
         return 1
     about = {
         "command": known.command,

@@ -57,7 +57,7 @@ for i in "${!lines[@]}"; do
     read -r name seeds options <<<"${lines[$i]}"
     read -ra options <<<"$options"
     first=$out/$name/seed-$(printf %02d "${seeds%-*}")
-    while kill -0 "${firsts[$i]:-0x}" 2>/dev/null && ! grep -qs '"model_holdout_error"\|"critic_loss"' "$first/metrics.jsonl"; do
+    while [[ -n ${firsts[$i]} ]] && kill -0 "${firsts[$i]}" 2>/dev/null && ! grep -qs '"model_holdout_error"\|"critic_loss"' "$first/metrics.jsonl"; do
         sleep 1
     done
     for ((seed = ${seeds%-*} + 1; seed <= ${seeds#*-}; seed++)); do

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from clipped_velocities import CLIP, errors
+from clipped_velocities import CLIP, clipped, errors
 from fit_budget import VARIANTS, refits
 
 from mbpo.envs.restored_velocities import restored
@@ -29,18 +29,9 @@ SECONDS = 0.008
 """A step of Walker2d."""
 
 
-def clipped(data: Transition) -> Transition:
-    def cut(obs: np.ndarray) -> np.ndarray:
-        obs = np.array(obs)
-        obs[:, -VELOCITIES:] = np.clip(obs[:, -VELOCITIES:], -CLIP, CLIP)
-        return obs
-
-    return data._replace(obs=jnp.asarray(cut(data.obs)), next_obs=jnp.asarray(cut(data.next_obs)))
-
-
 def told_from_positions(data: Transition) -> Transition:
     """As the environment would have shown them, step by step; what begins an episode is shown clipped."""
-    data = clipped(data)
+    data = clipped(VELOCITIES)(data)
     obs, next_obs = np.array(data.obs), np.array(data.next_obs)
     count = VELOCITIES - 1
     moved = next_obs[:, :count] - obs[:, :count]
@@ -59,7 +50,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     known = parser.parse_args()
     sizes = range(known.first, known.last + 1, known.every)
-    ways: dict[str, Callable[[Transition], Transition]] = {"clipped": clipped, "restored": told_from_positions}
+    ways: dict[str, Callable[[Transition], Transition]] = {
+        "clipped": clipped(VELOCITIES),
+        "restored": told_from_positions,
+    }
     if "Unclipped" in read_description(known.run).config.env_id:
         ways = {"as they are": lambda data: data} | ways
     known.out.parent.mkdir(parents=True, exist_ok=True)

@@ -67,10 +67,10 @@ def settings(folder: Path) -> RunConfig:
 
 
 def of_other_settings(finished: dict[int, Path], out: Path) -> Path | None:
-    """A run among these, or among those whose results lie there already, that is not like the first of these."""
+    """A run among those whose results lie there already, and are not replaced, that is not like these."""
     these = settings(next(iter(finished.values())))
     kept = [path for path in sorted(out.glob("seed-*")) if int(path.name.removeprefix("seed-")) not in finished]
-    return next((path for path in (*finished.values(), *kept) if settings(path) != these), None)
+    return next((path for path in kept if settings(path) != these), None)
 
 
 def write_results(finished: dict[int, Path], out: Path, about: dict[str, Any]) -> list[dict[str, float]]:
@@ -130,7 +130,7 @@ def main() -> int:
     if not finished:
         return 1
     if other := of_other_settings(finished, known.out):
-        print(f"{other} is of other settings than the first of these runs. Delete it and give the same command again.")
+        print(f"{other} is of other settings than these runs. Delete it and give the same command again.")
         return 1
     described = json.loads((next(iter(finished.values())) / "config.json").read_text())
     about = {

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
+from mbpo.envs.spec import vector_space
 from mbpo.errors import UnsupportedEnvironment
 
 Env = gymnasium.Env[np.ndarray, Any]
@@ -53,12 +54,7 @@ class RestoredVelocities(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, Any], Re
             self, position=position, velocity=velocity, count=count, limit=limit, seconds=seconds
         )
         super().__init__(env)
-        space = env.observation_space
-        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-            raise UnsupportedEnvironment(
-                f"RestoredVelocities reads positions and velocities out of an observation that is one vector, not out "
-                f"of {space}; put gymnasium.wrappers.FlattenObservation around the environment first."
-            )
+        space = vector_space(env, "RestoredVelocities reads positions and velocities")
         if not np.issubdtype(space.dtype, np.floating):
             raise UnsupportedEnvironment(f"RestoredVelocities restores floating-point numbers, not those of {space}.")
         size = space.shape[0]

@@ -66,6 +66,24 @@ def tabular_spec_of(env: gymnasium.Env[Any, Any], algo: str = "Dyna-Q") -> Tabul
     return TabularSpec(*sizes)
 
 
+def vector_space(env: gymnasium.Env[Any, Any], reading: str) -> spaces.Box:
+    """The space of observations that are one vector.
+
+    Args:
+        reading: Who reads what out of them, for the error.
+
+    Raises:
+        UnsupportedEnvironment: They are none.
+    """
+    space = env.observation_space
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        raise UnsupportedEnvironment(
+            f"{reading} out of an observation that is one vector, not out of {space}; put "
+            "gymnasium.wrappers.FlattenObservation around the environment first."
+        )
+    return space
+
+
 def read_obs(env: gymnasium.Env[Any, Any], obs: Any) -> np.ndarray:
     """One observation as a fresh float32 vector `[obs]`.
 

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
+from mbpo.envs.spec import vector_space
 from mbpo.errors import UnsupportedEnvironment
 
 Env = gymnasium.Env[np.ndarray, Any]
@@ -65,12 +66,7 @@ class TorsoFrame(gymnasium.ObservationWrapper[np.ndarray, Any, np.ndarray], Reco
         """
         RecordConstructorArgs.__init__(self, quaternion=quaternion, velocity=velocity)
         super().__init__(env)
-        space = env.observation_space
-        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-            raise UnsupportedEnvironment(
-                f"TorsoFrame reads a quaternion and a velocity out of an observation that is one vector, not out of "
-                f"{space}; put gymnasium.wrappers.FlattenObservation around the environment first."
-            )
+        space = vector_space(env, "TorsoFrame reads a quaternion and a velocity")
         whole = isinstance(quaternion, int | np.integer) and isinstance(velocity, int | np.integer)
         if not whole or not 0 <= quaternion <= velocity - 4 <= space.shape[0] - 7:
             raise UnsupportedEnvironment(
