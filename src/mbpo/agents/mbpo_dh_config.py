@@ -47,6 +47,9 @@ class ValueGradientConfig:
     judge_ends: bool = False
     """Let the critics judge the last state before an end for the actor, instead of counting nothing
     after it: then ends have a slope. Not published."""
+    row_limit: PositiveFloat | None = None
+    """How far one start state may pull at the actor at each imagined step, in medians of the batch's gradients;
+    None: as far as it does, as published. Not published."""
     actor_average_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
     """Share of the actor that flows into its average per update, more at first. The average's mean action is what is
     evaluated; the actor explores and learns as without it. Not published. 1: no average, the actor itself."""

@@ -22,6 +22,7 @@ from mbpo.agents.sac import ActionBounds
 from mbpo.nn.distributions import sample_tanh_gaussian
 from mbpo.nn.normalizer import Normalizer
 from mbpo.nn.normed_mlp import NormedMLP
+from mbpo.nn.row_limit import limit_rows
 from mbpo.types import ModelStep
 
 MIN_STD = 1e-5
@@ -79,10 +80,13 @@ class Eyes(NamedTuple):
 
 
 def action_distribution(
-    actor: NormedMLP, obs: Float[Array, "batch obs"], eyes: Eyes
+    actor: NormedMLP, obs: Float[Array, "batch obs"], eyes: Eyes, row_limit: float | None = None
 ) -> tuple[Float[Array, "batch act"], Float[Array, "batch act"]]:
     """Mean and log standard deviation of the Gaussian before the tanh; the deviation is softplus(raw)."""
-    mean, raw = jnp.split(actor(eyes.obs.normalize(obs)), 2, axis=-1)
+    outputs = actor(eyes.obs.normalize(obs))
+    if row_limit is not None:
+        outputs = limit_rows(outputs, row_limit)
+    mean, raw = jnp.split(outputs, 2, axis=-1)
     return mean, jnp.log(jax.nn.softplus(raw) + MIN_STD)
 
 
@@ -92,10 +96,10 @@ def mean_action(actor: NormedMLP, obs: Float[Array, "batch obs"], eyes: Eyes) ->
 
 
 def sample_action(
-    actor: NormedMLP, obs: Float[Array, "batch obs"], key: Key[Array, ""], eyes: Eyes
+    actor: NormedMLP, obs: Float[Array, "batch obs"], key: Key[Array, ""], eyes: Eyes, row_limit: float | None = None
 ) -> tuple[Float[Array, "batch act"], Float[Array, " batch"]]:
     """An action in the environment's units, and log π of the action rescaled to [−1, 1], as in `sac`."""
-    mean, log_std = action_distribution(actor, obs, eyes)
+    mean, log_std = action_distribution(actor, obs, eyes, row_limit)
     scale, center = eyes.action
     action, log_prob = sample_tanh_gaussian(key, mean, log_std, scale=scale, center=center)
     return action, log_prob + jnp.log(scale).sum()
@@ -121,11 +125,12 @@ def short_rollout(
     *,
     horizon: int,
     eyes: Eyes,
+    row_limit: float | None = None,
 ) -> ShortRollout:
     """Follow policy and model for `horizon` steps; step `t` uses the keys folded from `t`."""
 
     def act(obs: Array, t: Array | int) -> tuple[Array, Array]:
-        return sample_action(actor, obs, jax.random.fold_in(key, 2 * t), eyes)
+        return sample_action(actor, obs, jax.random.fold_in(key, 2 * t), eyes, row_limit)
 
     def step(carry: tuple[Array, Array], t: Array) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
         obs, alive = carry
@@ -214,9 +219,10 @@ def actor_loss(
     gamma: float,
     eyes: Eyes,
     judge_ends: bool = False,
+    row_limit: float | None = None,
 ) -> tuple[Float[Array, ""], ShortRollout]:
     """−E[V] with the critics' mean at the end, and the rollout for whoever else needs it."""
-    rollout = short_rollout(actor, model_step, start_obs, key, horizon=horizon, eyes=eyes)
+    rollout = short_rollout(actor, model_step, start_obs, key, horizon=horizon, eyes=eyes, row_limit=row_limit)
     if judge_ends:
         obs, action = last_alive(rollout)
         q = q_values(critics, bounds, obs, action, eyes).mean(axis=0)

@@ -179,6 +179,7 @@ def value_update(
         gamma=config.gamma,
         eyes=eyes,
         judge_ends=config.judge_ends,
+        row_limit=config.row_limit,
     )
     entropy = -rollout.log_probs[0].mean()
     target_entropy = -float(eyes.action.scale.shape[0]) if config.target_entropy is None else config.target_entropy
