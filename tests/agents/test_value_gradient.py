@@ -188,6 +188,44 @@ def test_a_judged_end_by_hand_and_its_slope():
     assert float(jax.grad(slope)(jnp.asarray(0.9), True)) == pytest.approx(-7 * (0.2 - 0.3) / 2 * da / 2, rel=1e-3)
 
 
+def test_a_row_that_pulls_too_hard_is_limited_and_what_the_critics_learn_is_not():
+    def slopes(weights, limit):
+        """By a bias of the actor's mean, of each row's loss by itself and of all together."""
+
+        def loss(bias):
+            same = {"horizon": 1, "gamma": GAMMA, "eyes": EYES, "row_limit": limit}
+            actor = linear([[0.0, 0.0]], jnp.stack([bias, jnp.asarray(-30.0)]))
+
+            def steep(obs, action, key):
+                return world(obs, action, key)._replace(reward=weights * action[:, 0])
+
+            return actor_loss(actor, CRITICS, BOUNDS, jnp.asarray(0.0), steep, STARTS[:2], jax.random.key(0), **same)[0]
+
+        return float(loss(0.3)), float(jax.grad(loss)(0.3))
+
+    same, one, other = jnp.asarray([1.0, 1.0]), jnp.asarray([1.0, 0.0]), jnp.asarray([1.0, 99.0])
+    assert slopes(other, None) == slopes(other, 1000.0)
+    assert slopes(other, 1.0)[0] == slopes(other, None)[0]
+    # Two rows: the median is between them, and the longer one is cut to it.
+    base = slopes(jnp.zeros(2), None)[1]
+    alone = slopes(one, None)[1] - base
+    assert slopes(other, None)[1] == pytest.approx(base + 100 * alone, rel=1e-3)
+    limited = slopes(other, 1.0)[1]
+    assert abs(limited) < 0.6 * abs(slopes(other, None)[1])
+    assert slopes(same, 1.0)[1] == pytest.approx(slopes(same, None)[1], rel=1e-3)
+
+    config = ValueGradientConfig(hidden_sizes=(8, 8), num_critics=3, horizon=2, batch_size=3)
+    state = init_value(SPEC, config, jax.random.key(5))
+    plain, kept = (
+        jax.jit(partial(value_update, model_step=world, start_obs=STARTS, eyes=EYES, config=each))(
+            state, key=jax.random.key(6)
+        )[0].params
+        for each in (config, replace(config, row_limit=0.5))
+    )
+    differs = jax.tree.map(lambda a, b: bool((a != b).any()), plain, kept)
+    assert any(jax.tree.leaves(differs.actor)) and not any(jax.tree.leaves(differs.critics))
+
+
 def test_no_gradient_passes_through_the_target():
     def target_of(actor, critics):
         rollout = roll(2, actor)

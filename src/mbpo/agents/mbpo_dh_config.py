@@ -89,6 +89,9 @@ class HomoscedasticConfig:
     """Let the noise of imagined steps be as wide as the model is wrong on rows that it was not fitted to: before a
     fit on those that came since the last one, or after it on the held-out, whichever is more; of these there
     should be some hundred. Else as wide as on the rows that it learns from, as published."""
+    end_margin: NonNegativeFloat = 0.0
+    """Imagined episodes end early: also where a state that lies so far away would end, in standard deviations of
+    the observations, drawn anew at each step. 0: where the episode would, as published."""
     holdout_ratio: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Share of real rows never trained on."""
     bootstrap: bool = True
