@@ -1,9 +1,10 @@
 """Imagined ends that come early: a branch ends where a state nearby would. Not published.
 
-A rule ends an episode on one side of a line, and a policy that is trained in a model learns to live beside that line, as near
-as the model lets it. Real steps differ from imagined ones, and there a small difference is the end. Critics cannot warn of it
-either: what is worth hundreds on one side of the line and nothing on the other, a smooth network sees as much the same. If
-the rule is asked of a state that was moved a little at random, ends become more likely, step by step, the nearer the line is.
+A rule ends an episode on one side of a line, and a policy that is trained in a model learns to live beside that
+line, as near as the model lets it. Real steps differ from imagined ones, and there a small difference is the end.
+Critics do not warn of it either: what is worth hundreds on one side of the line and nothing on the other looks much
+the same to a smooth network. If the rule is asked of a state moved a little at random, ends become more likely, step
+by step, the nearer the line is.
 """
 
 from collections.abc import Callable
