@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from ant_tables import TABLES as ANT
 from average_tables import TABLES as AVERAGE
+from falling_tables import TABLES as FALLING
 from faults import tables as fault_tables
 from humanoid_tables import TABLES as HUMANOID
 from mujoco_tables import TABLES as MUJOCO
@@ -255,6 +256,7 @@ TABLES = {
     **AVERAGE,
     **HUMANOID,
     **WALKER2D,
+    **FALLING,
     "faults": fault_tables.faults,
     "soak": fault_tables.soak,
     "peer_faults": fault_tables.peers,

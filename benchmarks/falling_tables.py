@@ -1,0 +1,120 @@
+"""The tables of why Walker2d's policies fall again and again, from the committed results."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+from read_results import RESULTS, evaluations
+
+from mbpo.training.logbook import read_records
+
+TRIED = {
+    "as it is": "walker2d_v4_mbpo_dh",
+    "the pull of a start state limited (`--learner.row-limit 1`)": "walker2d_v4_row_limit",
+    "ends that come early (`--model.end-margin 0.3`)": "walker2d_v4_end_margin",
+}
+BLOCK, LONGEST = 5000, 1000
+"""Real steps of a cell; the time limit of an episode."""
+
+
+def lines_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def tried() -> Iterator[tuple[str, str, int]]:
+    """(seed and what was tried, folder, seed), seed by seed."""
+    found = {name: sorted((RESULTS / folder).glob("seed-*")) for name, folder in TRIED.items()}
+    pairs = sorted((int(path.name.removeprefix("seed-")), name) for name, paths in found.items() for path in paths)
+    order = list(TRIED)
+    for seed, name in sorted(pairs, key=lambda pair: (pair[0], order.index(pair[1]))):
+        yield f"{seed} | {name}", TRIED[name], seed
+
+
+def returns_tried() -> str:
+    """Evaluations of each seed, by what was tried."""
+    steps = range(10_000, 50_001, 5000)
+    lines = [f"| seed | | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 2) + "|"]
+    lines += [f"| {head} | {' | '.join(evaluations(folder, seed, steps))} |" for head, folder, seed in tried()]
+    return "\n".join(lines)
+
+
+def falls_tried() -> str:
+    """Episodes of training that ended before the time limit, and the mean return of all that ended, block by block."""
+    blocks = range(10_000, 50_000, BLOCK)
+    heads = " | ".join(f"to {block + BLOCK:,}" for block in blocks)
+    lines = [f"| seed | | {heads} |", "|---" * (len(blocks) + 2) + "|"]
+    for head, folder, seed in tried():
+        records = read_records(RESULTS / folder / f"seed-{seed:02d}")
+        cells = []
+        for block in blocks:
+            inside = [it for it in records if "train_return" in it and block < it["env_step"] <= block + BLOCK]
+            falls = sum(it["train_length"] < LONGEST for it in inside)
+            whole = records[-1]["env_step"] >= block + BLOCK
+            cells.append(f"{falls}, {fmean(it['train_return'] for it in inside):.0f}" if whole else "-")
+        lines.append(f"| {head} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def actor_noise() -> str:
+    """Signal and noise in the actor's gradient, by horizon and limit."""
+    lines = [
+        "| run | horizon | limit | noise / signal | cosine, one batch | cosine, mean of the limited | "
+        "share of the steepest 5 % |",
+        "|---" * 7 + "|",
+    ]
+    for path in sorted((RESULTS / "actor_noise").glob("*.csv")):
+        for row in lines_of(path):
+            signal, noise = float(row["signal"]), float(row["noise"])
+            ratio = f"{noise / signal:.0f}" if signal > 0 else "-"
+            steepest = f"{100 * float(row['steepest']):.0f} %" if row["steepest"] else ""
+            cells = (row["horizon"], row["limit"] or "none", ratio, row["one_batch"], row["cosine"], steepest)
+            lines.append(f"| {path.stem} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def posture() -> str:
+    """Medians of height and angle, and how many episodes ended, block by block."""
+    found: dict[tuple[str, str], dict[int, str]] = {}
+    for path in sorted((RESULTS / "posture").glob("*.csv")):
+        for row in lines_of(path):
+            ends = sum(int(row[f"ended_{how}"]) for how in ("low", "high", "forward", "backward"))
+            cell = f"{float(row['height_50']):.2f}, {float(row['angle_50']):.2f}, {ends}"
+            if int(row["to_step"]) - int(row["from_step"]) == BLOCK:
+                found.setdefault((row["env_id"], row["seed"]), {})[int(row["from_step"])] = cell
+    blocks = sorted({block for at in found.values() for block in at})
+    heads = " | ".join(f"to {block + BLOCK:,}" for block in blocks)
+    lines = [f"| environment | seed | {heads} |", "|---" * (len(blocks) + 2) + "|"]
+    for (env, seed), at in found.items():
+        lines.append(f"| {env} | {seed} | {' | '.join(at.get(block, '-') for block in blocks)} |")
+    return "\n".join(lines)
+
+
+def end_margin() -> str:
+    """Runs that went on with and without a margin."""
+    lines = [
+        "| seed | margin | episodes, of these fallen | mean return of these | evaluations: mean, worst, best |",
+        "|---" * 5 + "|",
+    ]
+    for path in sorted((RESULTS / "end_margin").glob("restored-*.csv")):
+        _, seed, margin = path.stem.split("-")
+        rows = lines_of(path)
+        episodes = [row for row in rows if row["kind"] == "episode"]
+        returns = [float(row["return_mean"]) for row in rows if row["kind"] == "evaluation"]
+        falls = sum(float(row["length_mean"]) < LONGEST for row in episodes)
+        paid = fmean(float(row["return_mean"]) for row in episodes)
+        lines.append(
+            f"| {int(seed)} | {margin} | {len(episodes)}, {falls} | {paid:.0f} | "
+            f"{len(returns)}: {fmean(returns):.0f}, {min(returns):.0f}, {max(returns):.0f} |"
+        )
+    return "\n".join(lines)
+
+
+TABLES = {
+    "actor_noise": actor_noise,
+    "posture": posture,
+    "end_margin": end_margin,
+    "walker2d_tried": returns_tried,
+    "walker2d_falls": falls_tried,
+}
