@@ -91,6 +91,26 @@ def posture() -> str:
     return "\n".join(lines)
 
 
+def before_falls() -> str:
+    """Means over falls of what critics and model say, by steps before the end."""
+    lines = [
+        "| seed | steps before the end | falls | value | alive at the end | alive 40 steps later | real rest |",
+        "|---" * 7 + "|",
+    ]
+    names = ("value", "alive_at_the_end", "alive_beyond", "real_rest")
+    for path in sorted((RESULTS / "before_falls").glob("restored-*.csv")):
+        at: dict[int, list[dict[str, str]]] = {}
+        for row in lines_of(path):
+            at.setdefault(int(row["before"]), []).append(row)
+        for before, some in at.items():
+            value, ends, beyond, rest = (fmean(float(row[name]) for row in some) for name in names)
+            lines.append(
+                f"| {int(path.stem.split('-')[1])} | {before} | {len(some)} | {value:.0f} | {100 * ends:.0f} % | "
+                f"{100 * beyond:.0f} % | {rest:.0f} |"
+            )
+    return "\n".join(lines)
+
+
 def end_margin() -> str:
     """Runs that went on with and without a margin."""
     lines = [
@@ -114,6 +134,7 @@ def end_margin() -> str:
 TABLES = {
     "actor_noise": actor_noise,
     "posture": posture,
+    "before_falls": before_falls,
     "end_margin": end_margin,
     "walker2d_tried": returns_tried,
     "walker2d_falls": falls_tried,
