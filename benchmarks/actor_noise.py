@@ -10,8 +10,8 @@ horizon and limit on a row (`--learner.row-limit`; empty for none):
 - noise: the sum over parameters of the variance between batches;
 - cosine: between the mean gradient and that without a limit, from pairs of different batches. Chance can make it a
   little more than 1;
-- one_batch: the cosine to expect between the gradient of one batch and the mean without a limit,
-  cosine * sqrt(signal / (signal + noise));
+- one_batch: between the gradient of one batch and the mean without a limit of all others, the mean over batches. That
+  mean has noise left in it, the same for all limits: the cosines with the true one are larger;
 - steepest: without a limit, the share that the steepest twentieth of the rows has in the sum over rows of the squares
   of their gradients' lengths, each row alone.
 """
@@ -76,7 +76,7 @@ def batches(agent: MBPODHAgent, state: MBPODHState, found: Gradient, count: int)
         start_key, draws = jax.random.split(key)
         return found(rows[draw_slots(start_key, (agent.config.learner.batch_size,), size)], draws)
 
-    return np.stack([np.asarray(one(key)) for key in jax.random.split(jax.random.key(7), count)])
+    return np.stack([np.asarray(one(key), np.float64) for key in jax.random.split(jax.random.key(7), count)])
 
 
 def steepest(state: MBPODHState, found: Gradient) -> float:
@@ -102,6 +102,12 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
     return together / (count * (count - 1)) / float(np.sqrt(lengths)) if lengths else float("nan")
 
 
+def one_batch(some: np.ndarray, plain: np.ndarray) -> float:
+    """Mean cosine of a batch's gradient with the mean of the other batches' gradients without a limit."""
+    others = plain.sum(axis=0) - plain
+    return float(np.mean(np.sum(some * others, axis=1) / np.linalg.norm(some, axis=1) / np.linalg.norm(others, axis=1)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -124,9 +130,8 @@ def main() -> None:
                 plain = gradients if limit is None else plain
                 signal, noise = signal_and_noise(gradients)
                 near = 1.0 if limit is None else cosine(gradients, plain)
-                share = np.sqrt(max(signal, 0.0) / (signal + noise))
                 tail = round(steepest(state, found), 3) if limit is None else ""
-                numbers = (round(number, 4) for number in (signal, noise, near, near * share))
+                numbers = (round(number, 4) for number in (signal, noise, near, one_batch(gradients, plain)))
                 table.writerow((algorithm.env_step, horizon, "" if limit is None else limit, *numbers, tail))
                 file.flush()
 

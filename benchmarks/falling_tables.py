@@ -16,6 +16,8 @@ TRIED = {
 }
 BLOCK, LONGEST = 5000, 1000
 """Real steps of a cell; the time limit of an episode."""
+GONE_ON_FROM = 33_001
+"""Real steps at which runs went on under other settings; the episode of then is of both."""
 
 
 def lines_of(path: Path) -> list[dict[str, str]]:
@@ -79,7 +81,7 @@ def posture() -> str:
     found: dict[tuple[str, str], dict[int, str]] = {}
     for path in sorted((RESULTS / "posture").glob("*.csv")):
         for row in lines_of(path):
-            ends = sum(int(row[f"ended_{how}"]) for how in ("low", "high", "forward", "backward"))
+            ends = sum(int(row[f"ended_{how}"]) for how in ("low", "high", "backward", "forward"))
             cell = f"{float(row['height_50']):.2f}, {float(row['angle_50']):.2f}, {ends}"
             if int(row["to_step"]) - int(row["from_step"]) == BLOCK:
                 found.setdefault((row["env_id"], row["seed"]), {})[int(row["from_step"])] = cell
@@ -120,7 +122,8 @@ def end_margin() -> str:
     for path in sorted((RESULTS / "end_margin").glob("restored-*.csv")):
         _, seed, margin = path.stem.split("-")
         rows = lines_of(path)
-        episodes = [row for row in rows if row["kind"] == "episode"]
+        ended = ((row, int(row["env_step"]) - float(row["length_mean"])) for row in rows if row["kind"] == "episode")
+        episodes = [row for row, began in ended if began >= GONE_ON_FROM - 1]
         returns = [float(row["return_mean"]) for row in rows if row["kind"] == "evaluation"]
         falls = sum(float(row["length_mean"]) < LONGEST for row in episodes)
         paid = fmean(float(row["return_mean"]) for row in episodes)

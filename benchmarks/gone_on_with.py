@@ -69,7 +69,10 @@ def main() -> int:
     parser.add_argument("--set", dest="settings", nargs="*", default=[], metavar="SETTING=JSON")
     parser.add_argument("--out", type=Path, required=True)
     known = parser.parse_args()
-    settings = {"eval_freq": known.every, **changed(known.settings)}
+    try:
+        settings = {"eval_freq": known.every, **changed(known.settings)}
+    except ValueError:
+        parser.error(f"--set wants SETTING=JSON, as in mbpo_dh.model.end_margin=0.3, not {' '.join(known.settings)}")
     algorithm = restored(known.run, settings)
     begun = algorithm.env_step
     algorithm.learn(known.until - begun)

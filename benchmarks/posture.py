@@ -4,8 +4,8 @@
 
 Each RUN is a run folder of Walker2d with a replay buffer; an episode ends where the height leaves (0.8, 2) or the
 torso's angle (-1, 1). One line for each run and block of real steps: of all of its steps, the 5 % quantile, median and
-95 % quantile of height and angle (negative: leaning forward); and how many of its episodes ended low, high, forward,
-and backward, first come first counted.
+95 % quantile of height and angle (negative: leaning backward); and how many of its episodes ended low, high, backward,
+and forward, first come first counted. The buffer has to hold the whole run.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from mbpo.training.algorithms import load
 
 FIRST = 10_000
 QUANTILES = (0.05, 0.5, 0.95)
-ENDS = ("low", "high", "forward", "backward")
+ENDS = ("low", "high", "backward", "forward")
 
 
 def ends(height: np.ndarray, angle: np.ndarray) -> tuple[int, ...]:

@@ -90,5 +90,5 @@ TABLES = {
     "walker2d_seeds": lambda: by_seed("walker2d_v4_mbpo_dh", range(3), range(20_000, 50_001, 2500)),
     "restored_velocities": restored_velocities,
     "walker2d_training": walker2d_training,
-    "walker2d_restored": lambda: by_seed("walker2d_v4_restored", range(2), range(10_000, 32_501, 2500)),
+    "walker2d_restored": lambda: by_seed("walker2d_v4_restored", range(2), range(10_000, 40_001, 2500)),
 }

@@ -10,10 +10,12 @@ from scipy.stats import norm
 
 from mbpo.agents.mbpo_dh import MBPODHAgent, World
 from mbpo.agents.mbpo_dh_config import HomoscedasticConfig, MBPODHConfig
+from mbpo.agents.world_model import ending_early
 from mbpo.errors import ConfigError
 from mbpo.model.end_margin import obs_spread, with_end_margin
+from mbpo.model.termination import make_termination_model, with_learned_termination
 from mbpo.nn.networks import MLP
-from mbpo.nn.normalizer import Normalizer
+from mbpo.nn.normalizer import Normalizer, fit_normalizer
 from mbpo.training.config import from_dict
 from mbpo.types import ModelOutput, Spec
 
@@ -33,13 +35,16 @@ def world(obs, action, key):
 
 
 def wary(margin):
-    return with_end_margin(world, lambda o, a, out, k: line(o, a, out.next_obs), obs_spread(INPUTS, SPEC), margin)
+    return with_end_margin(world, lambda o, a, next_obs, k: line(o, a, next_obs), obs_spread(INPUTS, SPEC), margin)
 
 
 def test_the_spread_is_of_what_is_no_angle():
+    rows = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32) * [1, 2, 3, 4, 5, 6]
+    spec = Spec(5, SPEC.action_low, SPEC.action_high, angles=(1, 3))
+    seen = fit_normalizer(jnp.asarray(rows, jnp.float32), jnp.ones(50), spec.angles)
+    expected = np.where([False, True, False, True, False], 0.0, rows[:, :5].std(axis=0))
+    np.testing.assert_allclose(obs_spread(seen, spec), expected, rtol=1e-5)
     np.testing.assert_array_equal(obs_spread(INPUTS, SPEC), [0.5, 0.0, 2.0])
-    plain = Normalizer(jnp.zeros(3), jnp.asarray([1.0, 2.0, 3.0]))
-    np.testing.assert_array_equal(obs_spread(plain, Spec(2, SPEC.action_low, SPEC.action_high)), [1.0, 2.0])
 
 
 @pytest.mark.parametrize("distance", [0.05, 0.2, 0.5])
@@ -90,6 +95,27 @@ def test_the_agent_imagines_them(rule):
     plain, early = (agent.model_step(world)(obs, jnp.zeros((64, 1)), jax.random.key(4)) for agent in agents)
     np.testing.assert_array_equal(plain.next_obs, early.next_obs)
     assert int(early.terminated.sum()) > int(plain.terminated.sum())
+
+
+def test_an_end_that_is_drawn_is_drawn_once():
+    """Where the chance is the same everywhere, a margin adds nothing to it."""
+    learned = make_termination_model(jax.random.key(0), SPEC.obs_dim, 1)
+    flat = MLP((jnp.zeros((7, 1)),), (jnp.zeros(1),), (), (), jax.nn.silu)
+    learned = replace(learned, network=flat, log_odds=jnp.log(0.3 / 0.7))
+    step = with_learned_termination(world, learned)
+    obs, action, spread = jnp.zeros((500, 3)), jnp.zeros((500, 1)), jnp.ones(3)
+    plain, early = (
+        each(obs, action, jax.random.key(1)) for each in (step, ending_early(step, line, learned, spread, 0.5))
+    )
+    np.testing.assert_array_equal(plain.terminated, early.terminated)
+    assert 0.2 < float(early.terminated.mean()) < 0.4
+
+
+def test_each_row_and_step_has_noise_of_its_own():
+    obs = jnp.tile(jnp.asarray([0.95, 0.0, 0.0]), (200, 1))
+    first, second = (wary(0.5)(obs, jnp.zeros((200, 1)), jax.random.key(i)).terminated for i in (0, 1))
+    assert 0.2 < float((first != second).mean()) < 0.8
+    assert 0 < int(first.sum()) < 200
 
 
 def test_it_cannot_be_negative():

@@ -76,7 +76,7 @@ def test_a_run_goes_on_as_it_would_have_or_otherwise(tiny_run, tmp_path, monkeyp
         assert run(gone_on_with, monkeypatch, tiny_run, *options) == 0
         tables[utd] = rows(out)
     assert [(row["env_step"], row["kind"]) for row in tables[2]] == [("100", "episode"), ("100", "evaluation")]
-    told = {kind: float(row["return_mean"]) for row in tables[2] for kind in [row["kind"]]}
+    told = {row["kind"]: float(row["return_mean"]) for row in tables[2]}
     assert told["episode"] == pytest.approx(next(r["train_return"] for r in expected if "train_return" in r), abs=0.06)
     assert told["evaluation"] == pytest.approx(expected[-1]["eval_return_mean"], abs=0.06)
     assert tables[5] != tables[2]

@@ -35,6 +35,7 @@ from mbpo.agents.value_gradient import Eyes, mean_action, sample_action
 from mbpo.agents.value_updates import ValueState, critic_only_update, fresh_optimizers, init_value, value_update
 from mbpo.agents.world_model import (
     completed,
+    ending_early,
     init_model,
     init_termination,
     refit,
@@ -44,7 +45,7 @@ from mbpo.agents.world_model import (
 from mbpo.data.replay import Replay, draw_slots, insert, make_replay, sample_rows
 from mbpo.data.split import DataSplit
 from mbpo.model.differentiable import as_differentiable_step
-from mbpo.model.end_margin import obs_spread, with_end_margin
+from mbpo.model.end_margin import obs_spread
 from mbpo.model.ensemble import Ensemble
 from mbpo.model.fit import FitState
 from mbpo.model.reward import check_reward_fn
@@ -52,7 +53,7 @@ from mbpo.model.rollout import branched_rollouts
 from mbpo.model.termination import TerminationModel, never
 from mbpo.nn.normalizer import Normalizer
 from mbpo.nn.normed_mlp import NormedMLP
-from mbpo.types import Metrics, ModelOutput, ModelStep, RewardFn, Spec, TerminationFn, Transition
+from mbpo.types import Metrics, ModelStep, RewardFn, Spec, TerminationFn, Transition
 
 
 class MBPODHState(eqx.Module):
@@ -182,16 +183,10 @@ class MBPODHAgent(Agent[MBPODHState]):
 
     def model_step(self, world: World) -> ModelStep:
         """The model with rewards and ends, as rollouts of both kinds follow it."""
-        rule, margin, inputs = self.termination_fn or never, self.config.model.end_margin, world.ensemble.inputs
-        step = completed(as_differentiable_step(world.ensemble, rule), self.reward_fn, world.termination)
-        if not margin:
-            return step
-
-        def ends(obs: Array, action: Array, out: ModelOutput, key: Key[Array, ""]) -> Array:
-            imagined = out._replace(terminated=rule(obs, action, out.next_obs))
-            return completed(lambda *_: imagined, None, world.termination)(obs, action, key).terminated
-
-        return with_end_margin(step, ends, obs_spread(inputs, self.spec), margin)
+        rule, learned = self.termination_fn or never, world.termination
+        step = completed(as_differentiable_step(world.ensemble, rule), self.reward_fn, learned)
+        spread = obs_spread(world.ensemble.inputs, self.spec)
+        return ending_early(step, rule, learned, spread, self.config.model.end_margin)
 
     def _refit(self, state: MBPODHState, key: Key[Array, ""]) -> tuple[MBPODHState, Metrics]:
         """Line 3. The optimisers forget the moments of gradients through a model that is no more."""

@@ -90,8 +90,9 @@ class HomoscedasticConfig:
     fit on those that came since the last one, or after it on the held-out, whichever is more; of these there
     should be some hundred. Else as wide as on the rows that it learns from, as published."""
     end_margin: NonNegativeFloat = 0.0
-    """Imagined episodes end early: also where a state that lies so far away would end, in standard deviations of
-    the observations, drawn anew at each step. 0: where the episode would, as published."""
+    """Imagined episodes also end where the next state would with Gaussian noise on each number, of so many standard
+    deviations of the real observations: for the actor, the critics' targets and long rollouts alike. Not published;
+    0: only where the episode itself would, as published."""
     holdout_ratio: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Share of real rows never trained on."""
     bootstrap: bool = True

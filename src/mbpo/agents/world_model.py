@@ -4,7 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from mbpo.agents.config import ModelConfig
 from mbpo.agents.limits import adam
@@ -12,6 +12,7 @@ from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
 from mbpo.data.replay import Replay
 from mbpo.data.split import DataSplit, make_split
 from mbpo.errors import ConfigError
+from mbpo.model.end_margin import with_end_margin
 from mbpo.model.ensemble import make_ensemble, unfitted
 from mbpo.model.fit import FitState, fit_ensemble
 from mbpo.model.homoscedastic import make_homoscedastic
@@ -19,6 +20,7 @@ from mbpo.model.homoscedastic_fit import fit_homoscedastic
 from mbpo.model.reward import with_reward
 from mbpo.model.termination import (
     TerminationModel,
+    draw_ends,
     fit_termination,
     make_termination_model,
     termination_mismatch,
@@ -172,3 +174,20 @@ def completed(model_step: ModelStep, reward_fn: RewardFn | None, learned: Termin
     if reward_fn is not None:
         model_step = with_reward(model_step, reward_fn)
     return model_step if learned is None else with_learned_termination(model_step, learned)
+
+
+def ending_early(
+    model_step: ModelStep,
+    rule: TerminationFn,
+    learned: TerminationModel | None,
+    spread: Float[Array, " obs"],
+    margin: float,
+) -> ModelStep:
+    """The model with ends that come early, by what was learned of them or else by the rule; the same if margin is 0."""
+    if not margin:
+        return model_step
+
+    def ends(obs: Array, action: Array, next_obs: Array, key: Key[Array, ""]) -> Array:
+        return rule(obs, action, next_obs) if learned is None else draw_ends(learned, obs, action, next_obs, key)
+
+    return with_end_margin(model_step, ends, spread, margin)

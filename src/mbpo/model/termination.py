@@ -71,6 +71,21 @@ def termination_logit(
     return jnp.where(model.log_odds > NEVER, raw / model.temperature + model.log_odds, NEVER)
 
 
+def draw_ends(
+    model: TerminationModel,
+    obs: Float[Array, "batch obs"],
+    action: Float[Array, "batch act"],
+    next_obs: Float[Array, "batch obs"],
+    key: Key[Array, ""],
+) -> Bool[Array, " batch"]:
+    """Which episodes end in `next_obs`, drawn with the learned probability.
+
+    Draws with the same key are of the same uniform numbers: where the probability is more, no end is taken back.
+    """
+    logit = termination_logit(model, obs, action, next_obs)
+    return jax.random.bernoulli(jax.random.fold_in(key, _KEY_OFFSET), jax.nn.sigmoid(logit))
+
+
 def with_learned_termination(model_step: ModelStep, model: TerminationModel) -> ModelStep:
     """The same world, its ends drawn with the learned probability."""
 
@@ -78,10 +93,7 @@ def with_learned_termination(model_step: ModelStep, model: TerminationModel) -> 
         obs: Float[Array, "batch obs"], action: Float[Array, "batch act"], key: Key[Array, ""]
     ) -> ModelOutput:
         out = model_step(obs, action, key)
-        logit = termination_logit(model, obs, action, out.next_obs)
-        return out._replace(
-            terminated=jax.random.bernoulli(jax.random.fold_in(key, _KEY_OFFSET), jax.nn.sigmoid(logit))
-        )
+        return out._replace(terminated=draw_ends(model, obs, action, out.next_obs, key))
 
     return ending_step
 

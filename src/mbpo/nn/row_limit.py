@@ -1,8 +1,8 @@
 """A limit on how far one row of a batch may pull.
 
-Gradients that have passed through a learned model have heavy tails: a few rows whose branch runs along a cliff
-of the model, or of the critics, make up most of a batch's gradient and none of its direction. Limiting each
-row by the batch's median leaves the direction that most rows agree on.
+Gradients that have passed through a learned model have heavy tails: a few rows, whose branch runs along a cliff of
+the model or of the critics, make up most of a batch's noise. Limiting each row by the batch's median takes most of
+the noise away, and biases the gradient towards what most rows agree on (docs/algorithms/mbpo_dh_walker2d.md).
 """
 
 from functools import partial
