@@ -60,19 +60,20 @@ def falls_tried() -> str:
 
 
 def actor_noise() -> str:
-    """Signal and noise in the actor's gradient, by horizon and limit."""
+    """Signal and noise in the actor's gradient, by horizon, without a limit and with one."""
     lines = [
-        "| run | horizon | limit | noise / signal | cosine, one batch | cosine, mean of the limited | "
+        "| seed | horizon | limit | noise / signal | cosine, one batch | cosine, the limited mean | "
         "share of the steepest 5 % |",
         "|---" * 7 + "|",
     ]
-    for path in sorted((RESULTS / "actor_noise").glob("*.csv")):
+    for path in sorted((RESULTS / "actor_noise").glob("walker2d-*.csv")):
         for row in lines_of(path):
-            signal, noise = float(row["signal"]), float(row["noise"])
-            ratio = f"{noise / signal:.0f}" if signal > 0 else "-"
+            if row["limit"] not in ("", "1.0"):
+                continue
             steepest = f"{100 * float(row['steepest']):.0f} %" if row["steepest"] else ""
-            cells = (row["horizon"], row["limit"] or "none", ratio, row["one_batch"], row["cosine"], steepest)
-            lines.append(f"| {path.stem} | {' | '.join(cells)} |")
+            limit, near = (row["limit"], f"{float(row['cosine']):.2f}") if row["limit"] else ("none", "")
+            numbers = f"{float(row['noise']) / float(row['signal']):.1f} | {float(row['one_batch']):.2f} | {near}"
+            lines.append(f"| {path.stem.split('-')[1]} | {row['horizon']} | {limit} | {numbers} | {steepest} |")
     return "\n".join(lines)
 
 

@@ -34,11 +34,11 @@ def test_rows_without_a_gradient_are_not_counted():
     np.testing.assert_array_equal(gradient_of(jnp.zeros((4, 2)), 1.0), np.zeros((4, 2)))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
 def test_what_is_not_a_number_stays_so(bad):
     rows = jnp.asarray([[1.0, 0.0], [0.0, 2.0], [bad, 1.0], [3.0, 0.0]])
     found = gradient_of(rows, 1.0)
-    assert not np.isfinite(found[2]).all()  # To be found out, as anywhere else, and not hidden.
+    assert not (np.abs(found[2]) < 1e29).all()  # To be found out, as anywhere else, and not hidden.
     assert np.isfinite(np.delete(found, 2, axis=0)).all()
 
 

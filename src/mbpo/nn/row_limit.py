@@ -33,7 +33,8 @@ def _backward(limit: float, _: None, gradient: Float[Array, "batch dim"]) -> tup
     norms = jnp.linalg.norm(gradient, axis=-1)
     # Without a row that has a gradient the median is NaN, and there is nothing to cut.
     most = jnp.nan_to_num(limit * jnp.nanmedian(jnp.where(norms > 0, norms, jnp.nan)))
-    share = jnp.where(norms > most, most / jnp.maximum(norms, jnp.finfo(norms.dtype).tiny), 1.0)
+    # A row too long for its norm is left as it is, to be found out.
+    share = jnp.where((norms > most) & jnp.isfinite(norms), most / jnp.maximum(norms, jnp.finfo(norms.dtype).tiny), 1.0)
     return (gradient * share[:, None],)
 
 
