@@ -41,8 +41,8 @@ class Episode(NamedTuple):
     rewards: np.ndarray
 
 
-Branch = Callable[[jax.Array, jax.Array], jax.Array]
 Judge = Callable[[jax.Array, jax.Array], jax.Array]
+"""Of states, and a key or actions."""
 
 
 def falls(algorithm, act, count: int) -> Iterator[Episode]:
@@ -65,7 +65,7 @@ def falls(algorithm, act, count: int) -> Iterator[Episode]:
     env.close()
 
 
-def judges(agent: MBPODHAgent, state: MBPODHState) -> tuple[Branch, Branch, Judge]:
+def judges(agent: MBPODHAgent, state: MBPODHState) -> tuple[Judge, Judge, Judge]:
     """How the policy acts; which branches are alive after each step; what the critics say."""
     world, params, bounds = World(state.model.ensemble, state.termination), state.learner.params, state.learner.bounds
     step, eyes = agent.model_step(world), agent.eyes(world.ensemble.inputs)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
-from read_results import RESULTS, evaluations
+from read_results import RESULTS, ended_in, evaluations
 
 from mbpo.training.logbook import read_records
 
@@ -51,10 +51,9 @@ def falls_tried() -> str:
         records = read_records(RESULTS / folder / f"seed-{seed:02d}")
         cells = []
         for block in blocks:
-            inside = [it for it in records if "train_return" in it and block < it["env_step"] <= block + BLOCK]
+            inside = ended_in(records, block, block + BLOCK)
             falls = sum(it["train_length"] < LONGEST for it in inside)
-            whole = records[-1]["env_step"] >= block + BLOCK
-            cells.append(f"{falls}, {fmean(it['train_return'] for it in inside):.0f}" if whole else "-")
+            cells.append(f"{falls}, {fmean(it['train_return'] for it in inside):.0f}" if inside else "-")
         lines.append(f"| {head} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mbpo.training.algorithm import Algorithm
-from mbpo.training.algorithms import load
+from mbpo.training.algorithms import ALGORITHMS
 from mbpo.training.checkpoint import read_checkpoint
 from mbpo.training.config import merge
 from mbpo.training.logbook import read_records
@@ -39,10 +39,8 @@ def changed(settings: list[str]) -> dict[str, Any]:
 
 def restored(folder: Path, settings: dict[str, Any]) -> Algorithm:
     """The run as it stopped, under other settings."""
-    before = load(folder)
-    before.close()
     config = merge(read_description(folder).config, settings, where="--set")
-    algorithm = type(before)(config.env_id, config=config)
+    algorithm = ALGORITHMS[config.algo](config.env_id, config=config)
     algorithm._unfinished = restore_run(algorithm._run, read_checkpoint(folder / "checkpoint"), read_records(folder))
     return algorithm
 

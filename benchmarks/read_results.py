@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 from mbpo.training.logbook import read_records
 
@@ -19,6 +20,13 @@ def evaluations(folder: str, seed: int, steps: range) -> list[str]:
     at = {record["env_step"]: record for record in records if "eval_return_mean" in record}
     found = [at.get(step) for step in steps]
     return [f"{it['eval_return_mean']:.0f} ± {it['eval_return_std']:.0f}" if it else "-" for it in found]
+
+
+def ended_in(records: list[dict[str, Any]], begin: int, end: int) -> list[dict[str, Any]]:
+    """Of the training episodes that ended after `begin` real steps, and by `end`; none where a run stopped before."""
+    if records[-1]["env_step"] < end:
+        return []
+    return [record for record in records if "train_return" in record and begin < record["env_step"] <= end]
 
 
 def by_seed(folder: str, seeds: range, steps: range) -> str:

@@ -4,7 +4,7 @@ import csv
 from statistics import fmean
 
 from mujoco_tables import one_seed, variants
-from read_results import RESULTS, by_seed, learning_curve, rows
+from read_results import RESULTS, by_seed, ended_in, learning_curve, rows
 
 from mbpo.training.logbook import read_records
 
@@ -70,12 +70,10 @@ def walker2d_training() -> str:
     for seen, folder in SEEN.items():
         for path in sorted((RESULTS / folder).glob("seed-*")):
             records = read_records(path)
-            ended = [(it["env_step"], it["train_return"]) for it in records if "train_return" in it]
             cells = []
             for block in blocks:
-                paid = [value for step, value in ended if block < step <= block + BLOCK]
-                whole = records[-1]["env_step"] >= block + BLOCK
-                cells.append(f"{fmean(paid):.0f}" if paid and whole else "-")
+                paid = [it["train_return"] for it in ended_in(records, block, block + BLOCK)]
+                cells.append(f"{fmean(paid):.0f}" if paid else "-")
             lines.append(f"| {seen} | {int(path.name.removeprefix('seed-'))} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
