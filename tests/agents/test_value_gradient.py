@@ -23,6 +23,7 @@ from mbpo.agents.value_gradient import (
     last_alive,
     mean_action,
     q_values,
+    real_step,
     short_rollout,
 )
 from mbpo.agents.value_updates import (
@@ -36,7 +37,7 @@ from mbpo.agents.value_updates import (
 )
 from mbpo.nn.normalizer import Normalizer
 from mbpo.nn.normed_mlp import NormedMLP, make_normed_mlp
-from mbpo.types import ModelOutput, Spec
+from mbpo.types import ModelOutput, Spec, Transition
 
 GAMMA, LIMIT = 0.9, 3.0
 SPEC = Spec(obs_dim=1, action_low=np.array([-1.0], np.float32), action_high=np.array([3.0], np.float32))
@@ -239,7 +240,7 @@ def test_no_gradient_passes_through_the_target():
 def test_critic_loss_by_hand():
     rollout = roll(1)
     target = jnp.array([1.0, 2.0, 3.0])
-    found, mean = critic_loss(CRITICS, BOUNDS, rollout, target, EYES, None)
+    found, mean = critic_loss(CRITICS, BOUNDS, rollout.obs[0], rollout.actions[0], target, EYES, None)
     q = np.array([q_by_hand(float(s), act(float(s))) for s in STARTS[:, 0]])
     assert float(found) == pytest.approx((((q - np.asarray(target)[:, None]) / 7.0) ** 2).mean(axis=0).sum(), rel=1e-4)
     assert float(mean) == pytest.approx(q.mean(), rel=1e-4)
@@ -265,6 +266,52 @@ def test_of_many_critics_every_pair_is_asked():
     counts = {value: smaller.count(value) for value in set(smaller)}
     assert set(counts) == {0.0, 10.0}  # 20 is beyond the bound.
     assert 120 < counts[0.0] < 180
+
+
+SEEN = Transition(
+    obs=jnp.array([[0.4], [1.0]]),
+    action=jnp.array([[-0.5], [2.0]]),
+    reward=jnp.array([5.0, -2.0]),
+    next_obs=jnp.array([[0.9], [0.2]]),
+    terminated=jnp.array([False, True]),
+)
+"""Not what `world` would say of these states and actions: its rewards are 1.3 and 0, and neither ends."""
+
+
+def test_the_target_of_a_real_step_by_hand():
+    alpha = jnp.asarray(0.1)
+    real = real_step(sure_actor(), SEEN, jax.random.key(0), EYES)
+    last_q = target_q(CRITICS, BOUNDS, real, jax.random.key(0), EYES)
+    log_prob = float(real.log_probs[1, 0])
+    assert log_prob != 0
+    goes_on = 5.0 + GAMMA * (q_by_hand(0.9, act(0.9)).min() - 0.1 * log_prob)
+    found = critic_target(real, last_q, alpha, GAMMA)
+    np.testing.assert_allclose(found, [goes_on, -2.0], rtol=1e-3)
+    np.testing.assert_array_equal(real.obs[0], SEEN.obs)
+    np.testing.assert_array_equal(real.actions[0], SEEN.action)
+
+
+def test_critics_learn_from_what_was_seen_and_the_actor_does_not():
+    config = ValueGradientConfig(
+        hidden_sizes=(16, 16), num_critics=3, critic_dropout=0.0, horizon=2, batch_size=3, learning_rate=3e-3
+    )
+    first = init_value(SPEC, config, jax.random.key(0))
+    update = jax.jit(partial(value_update, eyes=EYES, config=config), static_argnums=1)
+    seen = jax.tree.map(lambda leaf: jnp.repeat(leaf[1:], 9, axis=0), SEEN)
+    after, other = (update(first, world, STARTS, jax.random.key(1), rows)[0] for rows in (seen, None))
+    jax.tree.map(np.testing.assert_array_equal, after.params.actor, other.params.actor)
+    jax.tree.map(np.testing.assert_array_equal, after.bounds, other.bounds)
+
+    def taught(rows: Transition | None) -> float:
+        def lap(i, state):
+            return critic_only_update(state, world, STARTS, jax.random.key(i), rows, eyes=EYES, config=config)
+
+        state = jax.jit(lambda state: jax.lax.fori_loop(0, 500, lap, state))(first)
+        return float(q_values(state.params.critics, state.bounds, seen.obs[:1], seen.action[:1], EYES).mean())
+
+    # An end pays its reward and nothing after it, though the model does not know of it.
+    assert taught(seen) == pytest.approx(-2.0, abs=1.5)
+    assert taught(None) < -5.0
 
 
 def test_bounds_hold_zero_and_follow_slowly():

@@ -29,7 +29,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from mbpo.agents.base import Agent, Memory
 from mbpo.agents.exploration import held_random_action
-from mbpo.agents.mbpo_dh_config import MBPODHConfig
+from mbpo.agents.mbpo_dh_config import MBPODHConfig, ValueGradientConfig
 from mbpo.agents.sac import action_bounds
 from mbpo.agents.value_gradient import Eyes, mean_action, sample_action
 from mbpo.agents.value_updates import ValueState, critic_only_update, fresh_optimizers, init_value, value_update
@@ -74,6 +74,16 @@ class World(NamedTuple):
 
     ensemble: Ensemble
     termination: TerminationModel | None
+
+
+class Sources(NamedTuple):
+    """What an update draws from."""
+
+    starts: Float[Array, "row obs"]
+    """States of long rollouts."""
+    size: Int[Array, ""]
+    """So many of these rows hold one."""
+    real: Replay
 
 
 class MBPODHAgent(Agent[MBPODHState]):
@@ -127,7 +137,7 @@ class MBPODHAgent(Agent[MBPODHState]):
         state, metrics = self._refit(state, fit_key)
         state, found = self._imagine(state, rollout_key)
         world = World(state.model.ensemble, state.termination)
-        learner = self._critic_updates(state.learner, world, *starts(state), critic_key)
+        learner = self._critic_updates(state.learner, world, sources(state), critic_key)
         state = replace(state, learner=learner)
         each = config.model_train_freq * config.utd_ratio if config.updates_at_refit else 0
         owed = config.first_updates if since_start == 0 else each
@@ -205,7 +215,7 @@ class MBPODHAgent(Agent[MBPODHState]):
     def _update(self, state: MBPODHState, count: int, key: Key[Array, ""]) -> tuple[MBPODHState, Metrics]:
         """Line 7, `count` times."""
         world = World(state.model.ensemble, state.termination)
-        learner, metrics = self._updates(state.learner, world, *starts(state), jnp.asarray(count), key)
+        learner, metrics = self._updates(state.learner, world, sources(state), jnp.asarray(count), key)
         return replace(state, learner=learner), metrics
 
     # The compiled parts. `self` is static: an agent is settings only. Each is handed what it reads and
@@ -260,15 +270,13 @@ class MBPODHAgent(Agent[MBPODHState]):
         return imagined, metrics
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def _critic_updates(
-        self, learner: ValueState, world: World, rows: Array, size: Int[Array, ""], key: Key[Array, ""]
-    ) -> ValueState:
+    def _critic_updates(self, learner: ValueState, world: World, sources: Sources, key: Key[Array, ""]) -> ValueState:
         step, eyes, config = self.model_step(world), self.eyes(world.ensemble.inputs), self.config.learner
 
         def lap(i: Int[Array, ""], learner: ValueState) -> ValueState:
-            start_key, update_key = jax.random.split(jax.random.fold_in(key, i))
-            start_obs = rows[draw_slots(start_key, (config.batch_size,), size)]
-            return critic_only_update(learner, step, start_obs, update_key, eyes=eyes, config=config)
+            draw_key, update_key = jax.random.split(jax.random.fold_in(key, i))
+            start_obs, seen = drawn(sources, draw_key, config)
+            return critic_only_update(learner, step, start_obs, update_key, seen, eyes=eyes, config=config)
 
         return jax.lax.fori_loop(0, self.config.critic_updates, lap, learner)
 
@@ -277,8 +285,7 @@ class MBPODHAgent(Agent[MBPODHState]):
         self,
         learner: ValueState,
         world: World,
-        rows: Array,
-        size: Int[Array, ""],
+        sources: Sources,
         count: Int[Array, ""],
         key: Key[Array, ""],
     ) -> tuple[ValueState, Metrics]:
@@ -286,15 +293,24 @@ class MBPODHAgent(Agent[MBPODHState]):
         step, eyes, config = self.model_step(world), self.eyes(world.ensemble.inputs), self.config.learner
 
         def update(learner: ValueState, i: Int[Array, ""]) -> tuple[ValueState, Metrics]:
-            start_key, update_key = jax.random.split(jax.random.fold_in(key, i))
-            start_obs = rows[draw_slots(start_key, (config.batch_size,), size)]
-            return value_update(learner, step, start_obs, update_key, eyes=eyes, config=config)
+            draw_key, update_key = jax.random.split(jax.random.fold_in(key, i))
+            start_obs, seen = drawn(sources, draw_key, config)
+            return value_update(learner, step, start_obs, update_key, seen, eyes=eyes, config=config)
 
         shapes = jax.eval_shape(lambda: update(learner, count))[1]
         zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
         return jax.lax.fori_loop(0, count, lambda i, carry: update(carry[0], i), (learner, zeros))
 
 
-def starts(state: MBPODHState) -> tuple[Float[Array, "row obs"], Int[Array, ""]]:
-    """The states that short rollouts start from: so many of these rows hold one."""
-    return state.imagined.data.obs, state.imagined.size
+def sources(state: MBPODHState) -> Sources:
+    """What an update draws from."""
+    return Sources(state.imagined.data.obs, state.imagined.size, state.real)
+
+
+def drawn(
+    sources: Sources, key: Key[Array, ""], config: ValueGradientConfig
+) -> tuple[Float[Array, "batch obs"], Transition | None]:
+    """Start states of one update's short rollouts, and the real transitions that its critics learn from besides."""
+    starts = sources.starts[draw_slots(key, (config.batch_size,), sources.size)]
+    seen = sample_rows(sources.real, jax.random.fold_in(key, 1), (config.real_rows,)) if config.real_rows else None
+    return starts, seen

@@ -33,6 +33,9 @@ class ValueGradientConfig:
     """H: imagined steps that gradients pass through."""
     batch_size: PositiveInt = 256
     """Start states per update."""
+    real_rows: NonNegativeInt = 0
+    """Real transitions per update that the critics learn from besides: they hear of ends that really came, whatever
+    the model says of them. Not published; 0: none, as published."""
     learning_rate: PositiveFloat = 3e-4
     """Adam, for actor, critics and temperature alike; also how fast the bounds of Q move."""
     gamma: Annotated[float, Ge(0), Lt(1)] = 0.995

@@ -23,7 +23,7 @@ from mbpo.nn.distributions import sample_tanh_gaussian
 from mbpo.nn.normalizer import Normalizer
 from mbpo.nn.normed_mlp import NormedMLP
 from mbpo.nn.row_limit import limit_rows
-from mbpo.types import ModelStep
+from mbpo.types import ModelStep, Transition
 
 MIN_STD = 1e-5
 """Of the Gaussian before the tanh."""
@@ -153,6 +153,19 @@ def short_rollout(
     )
 
 
+def real_step(actor: NormedMLP, seen: Transition, key: Key[Array, ""], eyes: Eyes) -> ShortRollout:
+    """Real transitions as rollouts with H = 1, in which only the next action is the policy's. log π_0 is not known, and
+    0 here: no target needs it."""
+    action, log_prob = sample_action(actor, seen.next_obs, key, eyes)
+    return ShortRollout(
+        obs=jnp.stack([seen.obs, seen.next_obs]),
+        actions=jnp.stack([seen.action, action]),
+        rewards=seen.reward[None],
+        log_probs=jnp.stack([jnp.zeros_like(log_prob), log_prob]),
+        alive=jnp.stack([jnp.ones_like(seen.terminated), ~seen.terminated]),
+    )
+
+
 def expanded_value(
     rollout: ShortRollout, last_q: Float[Array, " batch"], alpha: Float[Array, ""], gamma: float
 ) -> Float[Array, " batch"]:
@@ -195,13 +208,13 @@ def critic_target(
 def critic_loss(
     critics: NormedMLP,
     bounds: ReturnBounds,
-    rollout: ShortRollout,
+    obs: Float[Array, "batch obs"],
+    action: Float[Array, "batch act"],
     target: Float[Array, " batch"],
     eyes: Eyes,
     key: Key[Array, ""] | None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Σ_j E[(Q_j(s_0, a_0) − target)²] in units of the bounds' width, and the mean Q for the log."""
-    obs, action = jax.lax.stop_gradient((rollout.obs[0], rollout.actions[0]))
     q = q_values(critics, bounds, obs, action, eyes, key)
     return jnp.mean(((q - target) / bounds.width) ** 2, axis=-1).sum(), q.mean()
 

@@ -23,12 +23,15 @@ from mbpo.agents.value_gradient import (
     critic_loss,
     critic_target,
     q_values,
+    real_step,
     short_rollout,
 )
 from mbpo.nn.normed_mlp import NormedMLP, make_normed_mlp
-from mbpo.types import Metrics, ModelStep, Spec
+from mbpo.types import Metrics, ModelStep, Spec, Transition
 
 CRITIC_NORM_EPS = 1e-5
+REAL_STEP = 2
+"""Number of the key that real transitions' next actions are drawn from; the update's own are 0 and 1."""
 AVERAGED_SHARE = 0.1
 """Share of an actor's updates so far that its average covers, while these are few."""
 
@@ -127,17 +130,30 @@ def fresh_optimizers(state: ValueState, config: ValueGradientConfig) -> ValueSta
 
 
 def critics_update(
-    state: ValueState, rollout: ShortRollout, key: Key[Array, ""], *, eyes: Eyes, config: ValueGradientConfig
+    state: ValueState,
+    rollout: ShortRollout,
+    key: Key[Array, ""],
+    seen: Transition | None = None,
+    *,
+    eyes: Eyes,
+    config: ValueGradientConfig,
 ) -> tuple[ValueState, Metrics]:
-    """One gradient step of the critics on a rollout, then of their targets."""
+    """One gradient step of the critics on a rollout and what was really seen, then of their targets."""
     params, alpha = state.params, jnp.exp(state.params.log_alpha)
     pair_key, drop_key = jax.random.split(key)
     rollout = jax.lax.stop_gradient(rollout)
     bounds = moved_bounds(state.bounds, rollout, alpha, config)
-    last_q = target_q(state.target_critics, bounds, rollout, pair_key, eyes)
-    target = critic_target(rollout, last_q, alpha, config.gamma)
+
+    def lesson(rollout: ShortRollout) -> tuple[Array, Array, Array]:
+        last_q = target_q(state.target_critics, bounds, rollout, pair_key, eyes)
+        return rollout.obs[0], rollout.actions[0], critic_target(rollout, last_q, alpha, config.gamma)
+
+    lessons = lesson(rollout)
+    if seen is not None:
+        real = lesson(real_step(params.actor, seen, jax.random.fold_in(key, REAL_STEP), eyes))
+        lessons = jax.tree.map(lambda *rows: jnp.concatenate(rows), lessons, real)
     (loss, q_mean), grads = jax.value_and_grad(critic_loss, has_aux=True)(
-        params.critics, bounds, rollout, target, eyes, drop_key
+        params.critics, bounds, *lessons, eyes, drop_key
     )
     updates, moments = make_optimizer(config).update(grads, state.critic_optimizer)
     critics = optax.apply_updates(params.critics, updates)
@@ -157,6 +173,7 @@ def value_update(
     model_step: ModelStep,
     start_obs: Float[Array, "batch obs"],
     key: Key[Array, ""],
+    seen: Transition | None = None,
     *,
     eyes: Eyes,
     config: ValueGradientConfig,
@@ -164,6 +181,9 @@ def value_update(
     """One gradient step of critics, actor and temperature from one short rollout, then of the targets.
 
     All gradients are taken at the same parameters.
+
+    Args:
+        seen: Real transitions that the critics learn from besides, if any.
     """
     rollout_key, critic_key = jax.random.split(key)
     params, alpha = state.params, jnp.exp(state.params.log_alpha)
@@ -186,7 +206,7 @@ def value_update(
     grad_alpha = jax.grad(alpha_loss)(params.log_alpha, entropy, target_entropy)
     updates, moments = make_optimizer(config).update((grad_actor, grad_alpha), state.actor_optimizer)
     actor, log_alpha = optax.apply_updates((params.actor, params.log_alpha), updates)
-    state, metrics = critics_update(state, rollout, critic_key, eyes=eyes, config=config)
+    state, metrics = critics_update(state, rollout, critic_key, seen, eyes=eyes, config=config)
     average = None if state.average is None else followed(state.average, actor, config.actor_average_rate)
     params = ValueParams(actor, state.params.critics, log_alpha)
     state = replace(state, params=params, actor_optimizer=moments, average=average)
@@ -206,6 +226,7 @@ def critic_only_update(
     model_step: ModelStep,
     start_obs: Float[Array, "batch obs"],
     key: Key[Array, ""],
+    seen: Transition | None = None,
     *,
     eyes: Eyes,
     config: ValueGradientConfig,
@@ -213,4 +234,4 @@ def critic_only_update(
     """As `value_update`, with the policy left as it is."""
     rollout_key, critic_key = jax.random.split(key)
     rollout = short_rollout(state.params.actor, model_step, start_obs, rollout_key, horizon=config.horizon, eyes=eyes)
-    return critics_update(state, rollout, critic_key, eyes=eyes, config=config)[0]
+    return critics_update(state, rollout, critic_key, seen, eyes=eyes, config=config)[0]
