@@ -38,6 +38,8 @@ class ValueGradientConfig:
     the model says of them. Not published; 0: none, as published."""
     learning_rate: PositiveFloat = 3e-4
     """Adam, for actor, critics and temperature alike; also how fast the bounds of Q move."""
+    actor_learning_rate: PositiveFloat | None = None
+    """Adam, for the actor alone; None: as for the others, as published."""
     gamma: Annotated[float, Ge(0), Lt(1)] = 0.995
     """Discount per environment step."""
     tau: Annotated[float, Gt(0), Le(1)] = 0.005

@@ -101,6 +101,13 @@ def make_optimizer(config: ValueGradientConfig) -> optax.GradientTransformation:
     return optax.adam(config.learning_rate)
 
 
+def slowed(update: NormedMLP, config: ValueGradientConfig) -> NormedMLP:
+    """The actor's step at a learning rate of its own, where it has one: Adam's steps are proportional to the rate."""
+    if config.actor_learning_rate is None:
+        return update
+    return jax.tree.map(lambda leaf: leaf * (config.actor_learning_rate / config.learning_rate), update)
+
+
 def init_value(spec: Spec, config: ValueGradientConfig, key: Key[Array, ""]) -> ValueState:
     """An orthogonal actor; critics that all say the middle of the bounds; targets that are copies."""
     actor_key, critic_key = jax.random.split(key)
@@ -204,7 +211,8 @@ def value_update(
     entropy = -rollout.log_probs[0].mean()
     target_entropy = -float(eyes.action.scale.shape[0]) if config.target_entropy is None else config.target_entropy
     grad_alpha = jax.grad(alpha_loss)(params.log_alpha, entropy, target_entropy)
-    updates, moments = make_optimizer(config).update((grad_actor, grad_alpha), state.actor_optimizer)
+    (step, alpha_step), moments = make_optimizer(config).update((grad_actor, grad_alpha), state.actor_optimizer)
+    updates = (slowed(step, config), alpha_step)
     actor, log_alpha = optax.apply_updates((params.actor, params.log_alpha), updates)
     state, metrics = critics_update(state, rollout, critic_key, seen, eyes=eyes, config=config)
     average = None if state.average is None else followed(state.average, actor, config.actor_average_rate)
