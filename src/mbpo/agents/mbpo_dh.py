@@ -127,7 +127,7 @@ class MBPODHAgent(Agent[MBPODHState]):
         state, metrics = self._refit(state, fit_key)
         state, found = self._imagine(state, rollout_key)
         world = World(state.model.ensemble, state.termination)
-        learner = self._critic_updates(state.learner, world, *starts(state), critic_key)
+        learner = self._critic_updates(state.learner, world, *starts(state), critic_key, state.real)
         state = replace(state, learner=learner)
         each = config.model_train_freq * config.utd_ratio if config.updates_at_refit else 0
         owed = config.first_updates if since_start == 0 else each
@@ -188,6 +188,19 @@ class MBPODHAgent(Agent[MBPODHState]):
         spread = obs_spread(world.ensemble.inputs, self.spec)
         return ending_early(step, rule, learned, spread, self.config.model.end_margin)
 
+    def long_starts(self, real, key):
+        slots = draw_slots(key, (self.config.rollout_batch_size,), real.size)
+        recent = round(self.config.recent_starts * self.config.rollout_batch_size)
+        if recent:
+            newest = draw_slots(jax.random.fold_in(key, 5), (recent,), jnp.maximum(real.size // 10, 1000))
+            slots = slots.at[:recent].set((real.position - 1 - newest) % real.capacity)
+        return real.data.obs[slots]
+
+    def real_rows(self, real, key):
+        config = self.config.learner
+        count = round(config.real_ratio * config.batch_size)
+        return sample_rows(real, jax.random.fold_in(key, 3), (count,)) if count else None
+
     def _refit(self, state: MBPODHState, key: Key[Array, ""]) -> tuple[MBPODHState, Metrics]:
         """Line 3. The optimisers forget the moments of gradients through a model that is no more."""
         model, termination, metrics = self._fit(state.model, state.termination, state.real, self.split, key)
@@ -205,7 +218,7 @@ class MBPODHAgent(Agent[MBPODHState]):
     def _update(self, state: MBPODHState, count: int, key: Key[Array, ""]) -> tuple[MBPODHState, Metrics]:
         """Line 7, `count` times."""
         world = World(state.model.ensemble, state.termination)
-        learner, metrics = self._updates(state.learner, world, *starts(state), jnp.asarray(count), key)
+        learner, metrics = self._updates(state.learner, world, *starts(state), jnp.asarray(count), key, state.real)
         return replace(state, learner=learner), metrics
 
     # The compiled parts. `self` is static: an agent is settings only. Each is handed what it reads and
@@ -250,7 +263,7 @@ class MBPODHAgent(Agent[MBPODHState]):
         imagined, metrics = branched_rollouts(
             self.model_step(world),
             lambda obs, k: sample_action(actor, obs, k, eyes)[0],
-            sample_rows(real, start_key, (self.config.rollout_batch_size,)).obs,
+            self.long_starts(real, start_key),
             imagined,
             rollout_key,
             rollout_length=jnp.asarray(self.config.rollout_length, jnp.int32),
@@ -261,14 +274,14 @@ class MBPODHAgent(Agent[MBPODHState]):
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _critic_updates(
-        self, learner: ValueState, world: World, rows: Array, size: Int[Array, ""], key: Key[Array, ""]
+        self, learner: ValueState, world: World, rows: Array, size: Int[Array, ""], key: Key[Array, ""], real
     ) -> ValueState:
         step, eyes, config = self.model_step(world), self.eyes(world.ensemble.inputs), self.config.learner
 
         def lap(i: Int[Array, ""], learner: ValueState) -> ValueState:
             start_key, update_key = jax.random.split(jax.random.fold_in(key, i))
             start_obs = rows[draw_slots(start_key, (config.batch_size,), size)]
-            return critic_only_update(learner, step, start_obs, update_key, eyes=eyes, config=config)
+            return critic_only_update(learner, step, start_obs, update_key, self.real_rows(real, start_key), eyes=eyes, config=config)
 
         return jax.lax.fori_loop(0, self.config.critic_updates, lap, learner)
 
@@ -281,6 +294,7 @@ class MBPODHAgent(Agent[MBPODHState]):
         size: Int[Array, ""],
         count: Int[Array, ""],
         key: Key[Array, ""],
+        real,
     ) -> tuple[ValueState, Metrics]:
         """`count` updates, 1 or more; the metrics are those of the last."""
         step, eyes, config = self.model_step(world), self.eyes(world.ensemble.inputs), self.config.learner
@@ -288,7 +302,7 @@ class MBPODHAgent(Agent[MBPODHState]):
         def update(learner: ValueState, i: Int[Array, ""]) -> tuple[ValueState, Metrics]:
             start_key, update_key = jax.random.split(jax.random.fold_in(key, i))
             start_obs = rows[draw_slots(start_key, (config.batch_size,), size)]
-            return value_update(learner, step, start_obs, update_key, eyes=eyes, config=config)
+            return value_update(learner, step, start_obs, update_key, self.real_rows(real, start_key), eyes=eyes, config=config)
 
         shapes = jax.eval_shape(lambda: update(learner, count))[1]
         zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)

@@ -35,6 +35,10 @@ class ValueGradientConfig:
     """Start states per update."""
     learning_rate: PositiveFloat = 3e-4
     """Adam, for actor, critics and temperature alike; also how fast the bounds of Q move."""
+    actor_learning_rate: PositiveFloat | None = None
+    """Adam, for actor and temperature; None: as the critics'. Not published."""
+    real_ratio: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Real rows that the critics learn from besides, as a share of the batch. Not published."""
     gamma: Annotated[float, Ge(0), Lt(1)] = 0.995
     """Discount per environment step."""
     tau: Annotated[float, Gt(0), Le(1)] = 0.005
@@ -157,6 +161,8 @@ class MBPODHConfig:
     """Updates between long rollouts, which bring new start states."""
     rollout_batch_size: PositiveInt = 256
     """Long rollouts at a time."""
+    recent_starts: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Share of long rollouts that start among the newest tenth of rows. Not published."""
     rollout_length: PositiveInt = 20
     """Steps of each, without gradients."""
     retain_rollouts: PositiveInt = 10

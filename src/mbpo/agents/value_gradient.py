@@ -195,13 +195,13 @@ def critic_target(
 def critic_loss(
     critics: NormedMLP,
     bounds: ReturnBounds,
-    rollout: ShortRollout,
+    obs,
+    action,
     target: Float[Array, " batch"],
     eyes: Eyes,
     key: Key[Array, ""] | None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Σ_j E[(Q_j(s_0, a_0) − target)²] in units of the bounds' width, and the mean Q for the log."""
-    obs, action = jax.lax.stop_gradient((rollout.obs[0], rollout.actions[0]))
     q = q_values(critics, bounds, obs, action, eyes, key)
     return jnp.mean(((q - target) / bounds.width) ** 2, axis=-1).sum(), q.mean()
 

@@ -23,6 +23,7 @@ from mbpo.agents.value_gradient import (
     critic_loss,
     critic_target,
     q_values,
+    sample_action,
     short_rollout,
 )
 from mbpo.nn.normed_mlp import NormedMLP, make_normed_mlp
@@ -98,6 +99,10 @@ def make_optimizer(config: ValueGradientConfig) -> optax.GradientTransformation:
     return optax.adam(config.learning_rate)
 
 
+def make_actor_optimizer(config: ValueGradientConfig) -> optax.GradientTransformation:
+    return optax.adam(config.actor_learning_rate or config.learning_rate)
+
+
 def init_value(spec: Spec, config: ValueGradientConfig, key: Key[Array, ""]) -> ValueState:
     """An orthogonal actor; critics that all say the middle of the bounds; targets that are copies."""
     actor_key, critic_key = jax.random.split(key)
@@ -122,12 +127,13 @@ def init_value(spec: Spec, config: ValueGradientConfig, key: Key[Array, ""]) -> 
 def fresh_optimizers(state: ValueState, config: ValueGradientConfig) -> ValueState:
     """Forget the moments of gradients through a model that is no more."""
     optimizer, params = make_optimizer(config), state.params
-    actor_optimizer, critic_optimizer = optimizer.init((params.actor, params.log_alpha)), optimizer.init(params.critics)
+    actor_optimizer = make_actor_optimizer(config).init((params.actor, params.log_alpha))
+    critic_optimizer = optimizer.init(params.critics)
     return replace(state, actor_optimizer=actor_optimizer, critic_optimizer=critic_optimizer)
 
 
 def critics_update(
-    state: ValueState, rollout: ShortRollout, key: Key[Array, ""], *, eyes: Eyes, config: ValueGradientConfig
+    state: ValueState, rollout: ShortRollout, key: Key[Array, ""], real, *, eyes: Eyes, config: ValueGradientConfig
 ) -> tuple[ValueState, Metrics]:
     """One gradient step of the critics on a rollout, then of their targets."""
     params, alpha = state.params, jnp.exp(state.params.log_alpha)
@@ -136,8 +142,19 @@ def critics_update(
     bounds = moved_bounds(state.bounds, rollout, alpha, config)
     last_q = target_q(state.target_critics, bounds, rollout, pair_key, eyes)
     target = critic_target(rollout, last_q, alpha, config.gamma)
+    obs, action = rollout.obs[0], rollout.actions[0]
+    if real is not None:
+        real_key, real_pair = jax.random.split(jax.random.fold_in(key, 7))
+        next_action, log_prob = sample_action(params.actor, real.next_obs, real_key, eyes)
+        pair = jax.random.permutation(real_pair, state.target_critics.weights[0].shape[0])[:2]
+        chosen = jax.tree.map(lambda leaf: leaf[pair], state.target_critics)
+        q = q_values(chosen, bounds, real.next_obs, next_action, eyes).min(axis=0)
+        q = jnp.clip(q, bounds.low, bounds.high) - alpha * log_prob
+        seen = jax.lax.stop_gradient(real.reward + config.gamma * jnp.where(real.terminated, 0.0, q))
+        obs = jnp.concatenate([obs, real.obs]); action = jnp.concatenate([action, real.action])
+        target = jnp.concatenate([target, seen])
     (loss, q_mean), grads = jax.value_and_grad(critic_loss, has_aux=True)(
-        params.critics, bounds, rollout, target, eyes, drop_key
+        params.critics, bounds, obs, action, target, eyes, drop_key
     )
     updates, moments = make_optimizer(config).update(grads, state.critic_optimizer)
     critics = optax.apply_updates(params.critics, updates)
@@ -157,6 +174,7 @@ def value_update(
     model_step: ModelStep,
     start_obs: Float[Array, "batch obs"],
     key: Key[Array, ""],
+    real=None,
     *,
     eyes: Eyes,
     config: ValueGradientConfig,
@@ -184,9 +202,9 @@ def value_update(
     entropy = -rollout.log_probs[0].mean()
     target_entropy = -float(eyes.action.scale.shape[0]) if config.target_entropy is None else config.target_entropy
     grad_alpha = jax.grad(alpha_loss)(params.log_alpha, entropy, target_entropy)
-    updates, moments = make_optimizer(config).update((grad_actor, grad_alpha), state.actor_optimizer)
+    updates, moments = make_actor_optimizer(config).update((grad_actor, grad_alpha), state.actor_optimizer)
     actor, log_alpha = optax.apply_updates((params.actor, params.log_alpha), updates)
-    state, metrics = critics_update(state, rollout, critic_key, eyes=eyes, config=config)
+    state, metrics = critics_update(state, rollout, critic_key, real, eyes=eyes, config=config)
     average = None if state.average is None else followed(state.average, actor, config.actor_average_rate)
     params = ValueParams(actor, state.params.critics, log_alpha)
     state = replace(state, params=params, actor_optimizer=moments, average=average)
@@ -206,6 +224,7 @@ def critic_only_update(
     model_step: ModelStep,
     start_obs: Float[Array, "batch obs"],
     key: Key[Array, ""],
+    real=None,
     *,
     eyes: Eyes,
     config: ValueGradientConfig,
@@ -213,4 +232,4 @@ def critic_only_update(
     """As `value_update`, with the policy left as it is."""
     rollout_key, critic_key = jax.random.split(key)
     rollout = short_rollout(state.params.actor, model_step, start_obs, rollout_key, horizon=config.horizon, eyes=eyes)
-    return critics_update(state, rollout, critic_key, eyes=eyes, config=config)[0]
+    return critics_update(state, rollout, critic_key, real, eyes=eyes, config=config)[0]
