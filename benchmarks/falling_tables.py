@@ -1,7 +1,7 @@
 """The tables of why Walker2d's policies fall again and again, from the committed results."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import fmean
 
@@ -18,6 +18,16 @@ BLOCK, LONGEST = 5000, 1000
 """Real steps of a cell; the time limit of an episode."""
 GONE_ON_FROM = 33_001
 """Real steps at which runs went on under other settings; the episode of then is of both."""
+GONE_ON = {
+    "as it is": "end_margin/restored-0{seed}-0.csv",
+    "the model fitted as published, to 38,000": "gone_on/restored-0{seed}-published_fit.csv",
+    "real rows for the critics": "gone_on/restored-0{seed}-real_rows.csv",
+    "a clearer, slower actor": "gone_on/restored-0{seed}-clearer.csv",
+    "both": "gone_on/restored-0{seed}-both.csv",
+}
+GONE_ON_HEAD = (
+    "| episodes, of these fallen | mean return of these | evaluations: mean, worst, best |\n" + "|---" * 5 + "|"
+)
 
 
 def lines_of(path: Path) -> list[dict[str, str]]:
@@ -113,14 +123,10 @@ def before_falls() -> str:
     return "\n".join(lines)
 
 
-def end_margin() -> str:
-    """Runs that went on with and without a margin."""
-    lines = [
-        "| seed | margin | episodes, of these fallen | mean return of these | evaluations: mean, worst, best |",
-        "|---" * 5 + "|",
-    ]
-    for path in sorted((RESULTS / "end_margin").glob("restored-*.csv")):
-        _, seed, margin = path.stem.split("-")
+def gone_on_lines(paths: Iterable[tuple[str, Path]]) -> str:
+    """What came of runs that went on under other settings, a line for each (seed and settings, results)."""
+    lines = []
+    for head, path in paths:
         rows = lines_of(path)
         ended = ((row, int(row["env_step"]) - float(row["length_mean"])) for row in rows if row["kind"] == "episode")
         episodes = [row for row, began in ended if began >= GONE_ON_FROM - 1]
@@ -128,10 +134,28 @@ def end_margin() -> str:
         falls = sum(float(row["length_mean"]) < LONGEST for row in episodes)
         paid = fmean(float(row["return_mean"]) for row in episodes)
         lines.append(
-            f"| {int(seed)} | {margin} | {len(episodes)}, {falls} | {paid:.0f} | "
+            f"| {head} | {len(episodes)}, {falls} | {paid:.0f} | "
             f"{len(returns)}: {fmean(returns):.0f}, {min(returns):.0f}, {max(returns):.0f} |"
         )
     return "\n".join(lines)
+
+
+def end_margin() -> str:
+    """Runs that went on with and without a margin."""
+    found = [(path.stem.split("-"), path) for path in sorted((RESULTS / "end_margin").glob("restored-*.csv"))]
+    lines = gone_on_lines((f"{int(seed)} | {margin}", path) for (_, seed, margin), path in found)
+    return f"| seed | margin {GONE_ON_HEAD}\n{lines}"
+
+
+def gone_on() -> str:
+    """The same runs, gone on with under other settings."""
+    found = [
+        (f"{seed} | {name}", path)
+        for seed in (0, 1)
+        for name, file in GONE_ON.items()
+        if (path := RESULTS / file.format(seed=seed)).exists()
+    ]
+    return f"| seed | {GONE_ON_HEAD}\n{gone_on_lines(found)}"
 
 
 TABLES = {
@@ -139,6 +163,7 @@ TABLES = {
     "posture": posture,
     "before_falls": before_falls,
     "end_margin": end_margin,
+    "gone_on": gone_on,
     "walker2d_tried": returns_tried,
     "walker2d_falls": falls_tried,
 }

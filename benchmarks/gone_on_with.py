@@ -15,12 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mbpo.training.algorithm import Algorithm
 from mbpo.training.algorithms import ALGORITHMS
-from mbpo.training.checkpoint import read_checkpoint
 from mbpo.training.config import merge
-from mbpo.training.logbook import read_records
-from mbpo.training.restore import restore_run
 from mbpo.training.run_folder import read_description
 
 
@@ -35,14 +31,6 @@ def changed(settings: list[str]) -> dict[str, Any]:
             inner = inner.setdefault(section, {})
         inner[name] = json.loads(value)
     return found
-
-
-def restored(folder: Path, settings: dict[str, Any]) -> Algorithm:
-    """The run as it stopped, under other settings."""
-    config = merge(read_description(folder).config, settings, where="--set")
-    algorithm = ALGORITHMS[config.algo](config.env_id, config=config)
-    algorithm._unfinished = restore_run(algorithm._run, read_checkpoint(folder / "checkpoint"), read_records(folder))
-    return algorithm
 
 
 def lines(records: list[dict[str, Any]], begun: int) -> Iterator[tuple[Any, ...]]:
@@ -71,7 +59,8 @@ def main() -> int:
         settings = {"eval_freq": known.every, **changed(known.settings)}
     except ValueError:
         parser.error(f"--set wants SETTING=JSON, as in mbpo_dh.model.end_margin=0.3, not {' '.join(known.settings)}")
-    algorithm = restored(known.run, settings)
+    config = merge(read_description(known.run).config, settings, where="--set")
+    algorithm = ALGORITHMS[config.algo].fork(known.run, config=config)
     begun = algorithm.env_step
     algorithm.learn(known.until - begun)
     algorithm.close()
@@ -79,7 +68,7 @@ def main() -> int:
     with known.out.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("env_step", "kind", "return_mean", "return_std", "length_mean"))
-        table.writerows(lines(algorithm._run.logbook.records, begun))
+        table.writerows(lines(algorithm.records, begun))
     return 0
 
 

@@ -103,9 +103,8 @@ def make_optimizer(config: ValueGradientConfig) -> optax.GradientTransformation:
 
 def slowed(update: NormedMLP, config: ValueGradientConfig) -> NormedMLP:
     """The actor's step at a learning rate of its own, where it has one: Adam's steps are proportional to the rate."""
-    if config.actor_learning_rate is None:
-        return update
-    return jax.tree.map(lambda leaf: leaf * (config.actor_learning_rate / config.learning_rate), update)
+    rate = config.actor_learning_rate
+    return update if rate is None else jax.tree.map(lambda leaf: leaf * (rate / config.learning_rate), update)
 
 
 def init_value(spec: Spec, config: ValueGradientConfig, key: Key[Array, ""]) -> ValueState:

@@ -78,6 +78,9 @@ class TrainArguments:
     resume: Path | None = None
     """Go on with the run in this folder; its settings are kept, only --steps and --max-time may be given too (or the
     whole command that began it)."""
+    start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Begin where the run in this folder stands, in a folder of its own: its settings are those to start from, and any
+    may be changed but the seed and those that decide how much is held out, or how large what was learned is."""
     max_time: str | None = None
     """Stop after this wall-clock time (2h30m, 45m, 90s), at a checkpoint from which --resume goes on; the exit status
     is then 3."""
@@ -150,8 +153,13 @@ def main(argv: list[str]) -> int:
     config = _run_config(arguments, start.env_kwargs)
     from mbpo.training.algorithms import ALGORITHMS
 
+    kind, run = ALGORITHMS[algo], arguments.start_from
     folder = arguments.out or _unused_folder(config)
-    with contextlib.closing(ALGORITHMS[algo](config.env_id, config=config, out=folder)) as agent:
+    with contextlib.closing(
+        kind(config.env_id, config=config, out=folder) if run is None else kind.fork(run, config=config, out=folder)
+    ) as agent:
+        if run is not None:
+            _check_steps_left(agent, config.steps, f"--from {run}")
         return _train(agent, config.steps, folder, arguments, deadline)
 
 
@@ -175,12 +183,18 @@ def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], Ru
 
     with contextlib.closing(load(arguments.resume, resume=True)) as agent:
         until = arguments.steps if "--steps" in named else agent.config.steps
-        if until <= agent.env_step and not agent.owes_evaluation:
-            raise ConfigError(
-                f"The run in {arguments.resume} has already taken {agent.env_step} of {until} steps; to train on, "
-                f"give the number of steps in all: mbpo train --resume {arguments.resume} --steps {2 * agent.env_step}"
-            )
+        if not agent.owes_evaluation:
+            _check_steps_left(agent, until, f"--resume {arguments.resume}")
         return _train(agent, max(until, agent.env_step), arguments.resume, arguments, deadline)
+
+
+def _check_steps_left(agent, until: int, how: str) -> None:  # type: ignore[no-untyped-def]
+    """Refuse to train to a step that a run has taken already; `how` are the option and the run's folder."""
+    if until <= agent.env_step:
+        raise ConfigError(
+            f"The run in {how.partition(' ')[2]} has already taken {agent.env_step} of {until} steps; to train on, "
+            f"give the number of steps in all: mbpo train {how} --steps {2 * agent.env_step}"
+        )
 
 
 def _check_command_of(folder: Path, start: RunConfig, argv: list[str]) -> None:
@@ -262,7 +276,11 @@ def _base(argv: list[str]) -> tuple[str, Callable[[str], RunConfig]]:
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     reader.add_argument("--algo", nargs="?")
     reader.add_argument("--preset", nargs="?")
+    reader.add_argument("--from", nargs="?", type=Path, dest="start_from")
+    reader.add_argument("--resume", nargs="?")
     asked = reader.parse_known_args(argv)[0]
+    if asked.start_from is not None:
+        return _base_of_run(asked)
     if asked.preset is None:
         algo = preset("", asked.algo or "mbpo").algo
         return algo, functools.partial(preset, algo=algo)
@@ -270,6 +288,19 @@ def _base(argv: list[str]) -> tuple[str, Callable[[str], RunConfig]]:
     if asked.algo not in (None, chosen.algo):
         raise ConfigError(f"The preset {chosen.name} is one of {chosen.algo}, which is not --algo {asked.algo}.")
     return chosen.algo, chosen.config
+
+
+def _base_of_run(asked: argparse.Namespace) -> tuple[str, Callable[[str], RunConfig]]:
+    """As `_base`, where a run begins at another's checkpoint: that one's algorithm and settings."""
+    from mbpo.training.run_folder import read_description
+
+    for other in ("preset", "resume"):
+        if getattr(asked, other) is not None:
+            raise ConfigError(f"--from {asked.start_from} brings its own settings; leave out --{other}.")
+    config = read_description(asked.start_from).config
+    if asked.algo not in (None, config.algo):
+        raise ConfigError(f"The run in {asked.start_from} is one of {config.algo}, which is not --algo {asked.algo}.")
+    return config.algo, lambda env_id: config
 
 
 def _defaults(config: RunConfig) -> TrainArguments:

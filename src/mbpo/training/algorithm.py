@@ -25,25 +25,20 @@ from mbpo.envs.tasks import resolve_termination
 from mbpo.errors import ConfigError
 from mbpo.training import prediction
 from mbpo.training.binding import EnvLike, bind
-from mbpo.training.checkpoint import read_checkpoint
+from mbpo.training.checkpoint import Checkpoint
 from mbpo.training.compilation import enable_compilation_cache
-from mbpo.training.config import Algo, RunConfig, place, section
+from mbpo.training.config import Algo, RunConfig, merge, place, section
 from mbpo.training.device import multiply_in_float32
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.folder_lock import FolderLock
-from mbpo.training.logbook import Logbook, Record, read_records
+from mbpo.training.logbook import Logbook, Record
 from mbpo.training.loop import Callback, Progress, Run
 from mbpo.training.memory import check_memory
 from mbpo.training.profile import REST, Profile
-from mbpo.training.restore import UnfinishedEpisode, check_same_config, check_same_spec, restore_run, resume_episode
-from mbpo.training.run_folder import (
-    check_modules,
-    check_no_links,
-    check_unused,
-    read_description,
-    write_description,
-)
+from mbpo.training.reopen import branch_off, reopen
+from mbpo.training.restore import UnfinishedEpisode, restore_run, resume_episode
+from mbpo.training.run_folder import Origin, check_unused, read_description, write_description
 from mbpo.training.seeding import Stream, stream_key
 from mbpo.training.signals import stop_on_signals
 from mbpo.training.spaces import spec_for
@@ -117,6 +112,7 @@ class Algorithm(abc.ABC):
         self._unfinished: UnfinishedEpisode | None = None
         self._begun = False
         self._lock: FolderLock | None = None
+        self._origin: Origin | None = None
         self._predictions = 0
         agent = self._make_agent()
         self._run: Run[Any] = Run(
@@ -297,28 +293,59 @@ class Algorithm(abc.ABC):
         Raises:
             RunFolderError, CheckpointError, ConfigError, UnsupportedEnvironment: with the reason.
         """
-        folder = Path(folder)
-        description = read_description(folder)
-        check_modules(folder, description.config)
-        lock = None
-        if resume:
-            check_no_links(folder)
-            lock = FolderLock(folder)  # Before what it holds is read.
-        checkpoint = read_checkpoint(folder / "checkpoint")
-        config = description.config
-        if env is None and not description.env_by_id:
-            raise ConfigError(
-                f"The run in {folder} was made with an environment given as an object ({config.env_id}), which cannot "
-                "be made again from its name: pass it as load(..., env=...)."
-            )
-        env = config.env_id if env is None else env
-        algorithm = cls(env, config=config, termination_fn=termination_fn, reward_fn=reward_fn)
-        check_same_spec(algorithm.spec, description.spec, folder)
-        algorithm._unfinished = restore_run(algorithm._run, checkpoint, read_records(folder))
-        check_same_config(checkpoint, description, folder, resume=resume)
-        algorithm._run.config_sha256 = description.sha256
-        algorithm._folder, algorithm._lock = (folder if resume else None), lock
-        return algorithm
+        given = {"env": env, "termination_fn": termination_fn, "reward_fn": reward_fn}
+        return reopen(cls, Path(folder), resume=resume, **given)
+
+    @classmethod
+    def fork(
+        cls,
+        folder: str | Path,
+        *,
+        config: RunConfig | None = None,
+        out: str | Path | None = None,
+        env: EnvLike | None = None,
+        termination_fn: TerminationFn | None = None,
+        reward_fn: RewardFn | None = None,
+        **settings: Any,
+    ) -> Self:
+        """A run of its own that begins where the run in `folder` stands, under other settings.
+
+        That run is left as it is. What it has learned and seen is this one's too, and its records are.
+
+        Args:
+            config: Settings to go on with; default those of the run.
+            out: Folder to write the new run to; default none.
+            env: Needed when the run's environment was not given by id.
+            **settings: Any setting by name, as in the constructor, but the seed and those that decide how much
+                is held out, or how large what was learned is.
+
+        Raises:
+            RunFolderError, CheckpointError, ConfigError, UnsupportedEnvironment: with the reason.
+        """
+        base = read_description(Path(folder)).config if config is None else config
+        changed = merge(base, place(settings, None, section(cls.algo)), where="the settings given")
+        given = {"env": env, "termination_fn": termination_fn, "reward_fn": reward_fn}
+        return branch_off(cls, Path(folder), changed, None if out is None else Path(out), **given)
+
+    def take_up(self, checkpoint: Checkpoint, records: list[Record]) -> None:
+        """Stand where a checkpoint does, with these records behind it.
+
+        Raises:
+            CheckpointError: It is damaged, or of another kind of run.
+        """
+        self._unfinished = restore_run(self._run, checkpoint, records)
+
+    def go_on_in(
+        self,
+        folder: Path,
+        *,
+        lock: FolderLock | None = None,
+        config_sha256: str | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        """Write to this folder from now on: a run's own, or a new one's whose `origin` is given."""
+        self._folder, self._lock, self._origin = folder, lock, origin
+        self._run.config_sha256 = config_sha256
 
     def _begin(self) -> None:
         """Open the folder and the first (or the interrupted) episode, once."""
@@ -327,13 +354,18 @@ class Algorithm(abc.ABC):
         run = self._run
         if self._folder is not None:
             self._lock = self._lock or FolderLock(self._folder)
-            if self._unfinished is None:
+            if self._unfinished is None or self._origin is not None:
                 check_unused(self._folder)
-                run.config_sha256 = write_description(self._folder, self.config, self.spec, env_by_id=self._env_by_id)
+                run.config_sha256 = write_description(
+                    self._folder, self.config, self.spec, env_by_id=self._env_by_id, origin=self._origin
+                )
             run.logbook = Logbook(self._folder, keep=run.logbook.records)
             run.folder = self._folder
         if self._unfinished is not None:
             resume_episode(run, self._unfinished)
+        if self._origin is not None:
+            run.saved, run.checkpoint_step = None, 0  # Its folder holds no checkpoint yet.
+            run.save()
         self._begun = True
 
     def close(self) -> None:

@@ -41,8 +41,26 @@ class RunDescription:
     """Of the file."""
 
 
-def write_description(folder: Path, config: RunConfig, spec: Spec | TabularSpec, *, env_by_id: bool) -> str:
-    """Write `config.json`: every resolved setting, the spaces, versions, device and commit.
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a run began that did not begin at the beginning."""
+
+    run: str
+    """Folder of the run that it branched off from, as it was given."""
+    env_step: int
+    config_sha256: str
+    """Of that run's `config.json`."""
+
+
+def write_description(
+    folder: Path,
+    config: RunConfig,
+    spec: Spec | TabularSpec,
+    *,
+    env_by_id: bool,
+    origin: Origin | None = None,
+) -> str:
+    """Write `config.json`: every resolved setting, the spaces, versions, device, commit, and where it branched off.
 
     Returns:
         Its SHA-256, which every checkpoint of the run repeats.
@@ -57,6 +75,7 @@ def write_description(folder: Path, config: RunConfig, spec: Spec | TabularSpec,
         "versions": versions(),
         "device": describe_device(),
         "commit": commit(),
+        **({} if origin is None else {"origin": dataclasses.asdict(origin)}),
     }
     payload = json.dumps(description, indent=2).encode() + b"\n"
     try:

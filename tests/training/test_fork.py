@@ -1,0 +1,106 @@
+"""Runs that begin where another stands: the same under the same settings, and others under others."""
+
+import json
+import shutil
+
+import pytest
+from tiny_tasks import SHORT, final_file, one_paragraph, read_lines, without_time
+
+from mbpo import MBPO, SAC
+from mbpo.errors import CheckpointError, ConfigError, RunFolderError
+from mbpo.training.config import to_dict
+from mbpo.training.run_folder import read_description
+
+MORE = 30
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def forked(folder, out=None, steps=MORE, **settings):
+    agent = MBPO.fork(folder, out=out, **settings)
+    agent.learn(steps)
+    agent.close()
+    return agent
+
+
+def test_under_the_same_settings_it_is_the_run_that_goes_on(tiny_run, tmp_path):
+    before = files(tiny_run)
+    forked(tiny_run, tmp_path / "fork")
+    assert files(tiny_run) == before
+    shutil.copytree(tiny_run, tmp_path / "resumed")
+    resumed = MBPO.load(tmp_path / "resumed", resume=True)
+    resumed.learn(MORE)
+    resumed.close()
+    fork, other = tmp_path / "fork", tmp_path / "resumed"
+    assert without_time(read_lines(fork)) == without_time(read_lines(other))
+    assert [record["env_step"] for record in read_lines(fork)][:3] == [20, 25, 40]  # The run's own records are there.
+    assert len(final_file(fork)) == len(final_file(other))
+    assert MBPO.load(fork).env_step == 80 + MORE
+
+
+def test_another_setting_holds_from_there_on_and_where_it_began_is_told(tiny_run, tmp_path):
+    out = tmp_path / "fork"
+    other = forked(tiny_run, out, utd_ratio=5)
+    same = forked(tiny_run)
+    last = [without_time(agent.records)[-1] for agent in (other, same)]
+    assert last[0]["env_step"] == last[1]["env_step"] == 80 + MORE
+    assert last[0]["critic_loss"] != last[1]["critic_loss"]
+    assert without_time(other.records)[:3] == without_time(same.records)[:3]
+    description = json.loads((out / "config.json").read_text())
+    assert description["origin"] == {
+        "run": str(tiny_run),
+        "env_step": 80,
+        "config_sha256": read_description(tiny_run).sha256,
+    }
+    had, has = to_dict(read_description(tiny_run).config), to_dict(read_description(out).config)
+    assert (had["mbpo"].pop("utd_ratio"), has["mbpo"].pop("utd_ratio")) == (2, 5)
+    assert had == has
+    again = MBPO.load(out, resume=True)  # A run like any other.
+    again.learn(5)
+    again.close()
+    assert again.env_step == 85 + MORE
+
+
+def test_it_can_be_gone_on_with_from_its_first_moment(tiny_run, tmp_path):
+    """The folder is whole before a step is taken: a run that is killed in its first refit is not lost."""
+    out = tmp_path / "fork"
+    agent = MBPO.fork(tiny_run, out=out)
+    agent._begin()
+    agent.close()
+    assert MBPO.load(out).env_step == 80
+    resumed = MBPO.load(out, resume=True)
+    resumed.learn(MORE)
+    resumed.close()
+    assert without_time(resumed.records) == without_time(forked(tiny_run).records)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"seed": 1}, "that one's seed, which is 0, not 1"),
+        ({"replay_capacity": 300}, "replay_capacity"),
+        ({"model": {"holdout_ratio": 0.4}}, "holdout_ratio"),
+        ({"model": {"hidden_sizes": [9]}}, "stay as they are"),
+        ({"no_such": 1}, "no_such"),
+        ({"env_id": "CartPole-v1"}, "env_id and algo are not settings here"),
+    ],
+)
+def test_what_has_to_stay(tiny_run, tmp_path, settings, words):
+    with pytest.raises((ConfigError, CheckpointError), match=words) as caught:
+        MBPO.fork(tiny_run, out=tmp_path / "fork", **settings)
+    one_paragraph(str(caught.value))
+    assert not (tmp_path / "fork").exists()
+
+
+def test_other_folders_and_algorithms_are_refused(tiny_run, tmp_path):
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        MBPO.fork(tiny_run, out=tiny_run)
+    with pytest.raises(RunFolderError, match="There is no folder"):
+        MBPO.fork(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="settings of a run of mbpo, not of sac"):
+        SAC.fork(tiny_run)
+    with pytest.raises(ConfigError, match="env_id"):
+        MBPO.fork(tiny_run, config=read_description(tiny_run).config.__class__(env_id="Pendulum-v1"))
+    assert read_description(tiny_run).config.env_id == SHORT
