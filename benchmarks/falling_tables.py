@@ -13,6 +13,7 @@ TRIED = {
     "as it is": "walker2d_v4_mbpo_dh",
     "the pull of a start state limited (`--learner.row-limit 1`)": "walker2d_v4_row_limit",
     "ends that come early (`--model.end-margin 0.3`)": "walker2d_v4_end_margin",
+    "real rows for the critics, a clearer and slower actor": "walker2d_v4_steadier",
 }
 BLOCK, LONGEST = 5000, 1000
 """Real steps of a cell; the time limit of an episode."""
