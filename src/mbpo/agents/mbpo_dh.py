@@ -184,7 +184,8 @@ class MBPODHAgent(Agent[MBPODHState]):
     def sample(
         self, state: MBPODHState, obs: Float[Array, "batch obs"], key: Key[Array, ""]
     ) -> Float[Array, "batch act"]:
-        return self._sample(state.learner.params.actor, state.model.ensemble.inputs, obs, key)
+        explorer = state.learner.policy if self.config.learner.explore_with_average else state.learner.params.actor
+        return self._sample(explorer, state.model.ensemble.inputs, obs, key)
 
     def eyes(self, inputs: Normalizer) -> Eyes:
         """What the actor sees: observations as the model's inputs are normalised, since its last fit."""
@@ -201,7 +202,8 @@ class MBPODHAgent(Agent[MBPODHState]):
     def _refit(self, state: MBPODHState, key: Key[Array, ""]) -> tuple[MBPODHState, Metrics]:
         """Line 3. The optimisers forget the moments of gradients through a model that is no more."""
         model, termination, metrics = self._fit(state.model, state.termination, state.real, self.split, key)
-        learner = fresh_optimizers(state.learner, self.config.learner)
+        kept = self.config.learner.keep_moments
+        learner = state.learner if kept else fresh_optimizers(state.learner, self.config.learner)
         return replace(state, learner=learner, model=model, termination=termination), metrics
 
     def _imagine(self, state: MBPODHState, key: Key[Array, ""]) -> tuple[MBPODHState, Metrics]:

@@ -58,6 +58,10 @@ class ValueGradientConfig:
     actor_average_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
     """Share of the actor that flows into its average per update, more at first. The average's mean action is what is
     evaluated; the actor explores and learns as without it. Not published. 1: no average, the actor itself."""
+    keep_moments: bool = False
+    """Let the optimisers keep their moments when the model is refitted."""
+    explore_with_average: bool = False
+    """Let the average of the actor act in the environment."""
     bound_quantile: Annotated[float, Ge(0), Lt(0.5)] = 0.01
     """Q is believed to lie between this and the opposite quantile of the soft rewards, over 1 - gamma."""
 
