@@ -31,6 +31,10 @@ class CheckpointError(MBPOError):
     """A checkpoint is corrupt, foreign, or does not fit the run that wants it."""
 
 
+class CheckpointMisfit(CheckpointError):
+    """A whole checkpoint, of something of another shape."""
+
+
 class TrainingError(MBPOError):
     """Training cannot go on: a value is not finite, the environment failed, or the disk is full."""
 

@@ -40,7 +40,6 @@ def test_a_fork_takes_the_runs_settings_and_those_given(tiny_run, at_home, capsy
         (["--steps", "100", "--seed", "3"], "that one's seed, which is 0, not 3"),
         (["--steps", "100", "--algo", "sac"], "is one of mbpo, which is not --algo sac"),
         (["--steps", "100", "--preset", "pendulum"], "leave out --preset"),
-        (["--steps", "100", "--resume", "somewhere"], "leave out --resume"),
     ],
 )
 def test_what_cannot_be(tiny_run, at_home, capsys, words, said):
@@ -52,3 +51,16 @@ def test_what_cannot_be(tiny_run, at_home, capsys, words, said):
 def test_from_a_folder_that_holds_no_run(at_home, capsys):
     assert main(["train", "--from", "nowhere", "--steps", "9"]) != 0
     assert "There is no folder nowhere" in one_paragraph(capsys.readouterr().err)
+
+
+def test_the_whole_command_may_stand_beside_resume(tiny_run, at_home, capsys):
+    """As a job repeats it that is stopped and started again."""
+    command = ["train", "--from", str(tiny_run), "--utd-ratio", "4", "--final-episodes", "0"]
+    assert main([*command, "--steps", "90", "--out", "fork"]) == 0
+    assert main([*command, "--steps", "100", "--resume", "fork"]) == 0
+    assert read_lines(at_home / "fork")[-1]["env_step"] == 100
+    capsys.readouterr()
+    assert main(["train", "--from", str(tiny_run), "--utd-ratio", "5", "--steps", "110", "--resume", "fork"]) != 0
+    assert "it stands for --utd-ratio 5, the run has --utd-ratio 4" in one_paragraph(capsys.readouterr().err)
+    assert main([*command, "--steps", "110", "--resume", str(tiny_run)]) != 0
+    assert "did not begin where" in one_paragraph(capsys.readouterr().err)

@@ -106,6 +106,17 @@ def test_take_by_hand():
     assert got.obs.shape == (2, 2, 2)
 
 
+def test_retain_newest_of_a_ring_that_wrapped_below_its_capacity():
+    """As one that kept few rows while rollouts were short, and goes on under a gate."""
+    replay, limit = make_replay(CAPACITY, 2, 1), jnp.asarray(BATCH)
+    for first in (1, 1 + BATCH):
+        replay = INSERT_ROWS(replay, rows(range(first, first + BATCH)), np.ones(BATCH, bool), limit)
+    replay = INSERT_ROWS(replay, rows([50, 51, *[0] * (BATCH - 2)]), np.arange(BATCH) < 2, limit)
+    kept = RETAIN(replay, jnp.asarray(BATCH - 1))
+    assert names_in(kept) == [*range(BATCH + 4, 2 * BATCH + 1), 50, 51]
+    assert int(kept.position) == BATCH - 1
+
+
 OPERATIONS = st.lists(
     st.one_of(
         st.just("one"),

@@ -472,7 +472,7 @@ def test_a_run_of_an_instance_is_loaded_with_an_environment(make, tmp_path):
     agent.save(tmp_path / "run")
     with pytest.raises(ConfigError) as caught:
         MBPO.load(tmp_path / "run")
-    assert "load(..., env=...)" in one_paragraph(str(caught.value))
+    assert "in Python, as env=" in one_paragraph(str(caught.value))
     loaded = make.load(tmp_path / "run", env=Script(length=5))
     assert same_weights(state(loaded.learn(5)), state(agent.learn(5)))
 

@@ -3,12 +3,14 @@
 import json
 import shutil
 
+import gymnasium
 import pytest
 from tiny_tasks import SHORT, final_file, one_paragraph, read_lines, without_time
 
 from mbpo import MBPO, SAC
 from mbpo.errors import CheckpointError, ConfigError, RunFolderError
-from mbpo.training.config import to_dict
+from mbpo.training import reopen
+from mbpo.training.config import RunConfig, to_dict
 from mbpo.training.run_folder import read_description
 
 MORE = 30
@@ -82,7 +84,8 @@ def test_it_can_be_gone_on_with_from_its_first_moment(tiny_run, tmp_path):
         ({"seed": 1}, "that one's seed, which is 0, not 1"),
         ({"replay_capacity": 300}, "replay_capacity"),
         ({"model": {"holdout_ratio": 0.4}}, "holdout_ratio"),
-        ({"model": {"hidden_sizes": [9]}}, "stay as they are"),
+        ({"model": {"hidden_sizes": [9]}}, r"under these settings \(mbpo.model.hidden_sizes\)"),
+        ({"env_kwargs": {"length": 9}}, "env_kwargs.length, which is None, not 9"),
         ({"no_such": 1}, "no_such"),
         ({"env_id": "CartPole-v1"}, "env_id and algo are not settings here"),
     ],
@@ -99,8 +102,48 @@ def test_other_folders_and_algorithms_are_refused(tiny_run, tmp_path):
         MBPO.fork(tiny_run, out=tiny_run)
     with pytest.raises(RunFolderError, match="There is no folder"):
         MBPO.fork(tmp_path / "nothing")
-    with pytest.raises(ConfigError, match="settings of a run of mbpo, not of sac"):
-        SAC.fork(tiny_run)
+    with pytest.raises(RunFolderError, match="is inside of"):
+        MBPO.fork(tiny_run, out=tiny_run / "checkpoint" / "fork")
+    for config in (None, RunConfig(env_id=SHORT, algo="sac")):
+        with pytest.raises(ConfigError, match="of mbpo, not of sac"):
+            SAC.fork(tiny_run, config=config)
+    with pytest.raises((ConfigError, CheckpointError), match=r"env_id|observation numbers"):
+        MBPO.fork(tiny_run, env=gymnasium.make("Pendulum-v1"))
     with pytest.raises(ConfigError, match="env_id"):
         MBPO.fork(tiny_run, config=read_description(tiny_run).config.__class__(env_id="Pendulum-v1"))
     assert read_description(tiny_run).config.env_id == SHORT
+
+
+def test_a_run_whose_settings_were_edited_is_not_branched_off(tiny_run, tmp_path):
+    """With another seed other rows would be held out, and the model has learned from them."""
+    edited = shutil.copytree(tiny_run, tmp_path / "edited")
+    text = (edited / "config.json").read_text()
+    (edited / "config.json").write_text(text.replace('"seed": 0', '"seed": 7'))
+    with pytest.raises(CheckpointError, match="not the file that the checkpoint was written with"):
+        MBPO.fork(edited, out=tmp_path / "fork")
+    assert not (tmp_path / "fork").exists()
+
+
+def test_a_run_that_goes_on_meanwhile(tiny_run, tmp_path, monkeypatch):
+    """Its checkpoint is replaced twice between being found and being read: the next one is taken."""
+    parent = shutil.copytree(tiny_run, tmp_path / "parent")
+    running = MBPO.load(parent, resume=True)
+    made = reopen._made
+
+    def late(*args, **given):
+        algorithm = made(*args, **given)
+        for _ in range(2):
+            running.learn(20)
+            running._run.save()
+        return algorithm
+
+    monkeypatch.setattr(reopen, "_made", late)
+    fork = MBPO.fork(parent)
+    running.close()
+    assert fork.env_step == 80 + 2 * 20
+
+
+def test_saved_by_hand_it_still_tells_where_it_began(tiny_run, tmp_path):
+    agent = forked(tiny_run)
+    agent.save(tmp_path / "saved")
+    assert read_description(tmp_path / "saved").origin.env_step == 80

@@ -77,7 +77,11 @@ def test_one_run(run, figures, tmp_path):
 
 
 def test_several_runs_are_drawn_as_their_mean_and_spread(run, figures, tmp_path):
-    folders = [run("a", {10: -6.0, 20: -2.0}), run("b", {10: -2.0, 20: -2.0}, seed=1), run("c", {10: -1.0, 20: 1.0})]
+    folders = [
+        run("a", {10: -6.0, 20: -2.0}),
+        run("b", {10: -2.0, 20: -2.0}, seed=1),
+        run("c", {10: -1.0, 20: 1.0}, seed=2),
+    ]
     plot_curves(folders, tmp_path / "curve.png")
     top = figures[0].axes[0]
     assert lines(top)["mbpo, mean of 3 seeds"] == ([10, 20], [-3, -1])
@@ -90,9 +94,18 @@ def test_several_runs_are_drawn_as_their_mean_and_spread(run, figures, tmp_path)
 
 
 def test_runs_evaluated_at_different_steps_are_compared_where_both_have_data(run, figures, tmp_path):
-    plot_curves([run("a", {10: 0.0, 20: 10.0, 40: 30.0}), run("b", {15: 1.0, 30: 4.0})], tmp_path / "curve.png")
+    plot_curves([run("a", {10: 0.0, 20: 10.0, 40: 30.0}), run("b", {15: 1.0, 30: 4.0}, seed=1)], tmp_path / "curve.png")
     # By hand on 15, 20, 30: the first is 5, 10, 20 there, the second 1, 2, 4.
     assert lines(figures[0].axes[0])["mbpo, mean of 2 seeds"] == ([15, 20, 30], [3, 6, 12])
+
+
+def test_runs_of_one_seed_are_drawn_side_by_side(run, figures, tmp_path):
+    """As a fork and the run that it began with: their mean would be of no two seeds."""
+    plot_curves([run("a", {10: 0.0, 20: 1.0}), run("b", {10: 0.0, 20: 3.0})], tmp_path / "curve.png")
+    assert {label.rpartition("/")[2]: values for label, (_, values) in lines(figures[0].axes[0]).items()} == {
+        "a": [0, 1],
+        "b": [0, 3],
+    }
 
 
 def test_runs_without_common_steps(run, tmp_path):

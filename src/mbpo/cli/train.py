@@ -171,7 +171,7 @@ def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], Ru
     assert arguments.resume is not None
     if env_id:
         given.add("ENV_ID")
-    if given and env_id:
+    if given and (env_id or arguments.start_from is not None):
         _check_command_of(arguments.resume, base(env_id), argv)
     elif given:
         raise ConfigError(
@@ -190,10 +190,11 @@ def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], Ru
 
 def _check_steps_left(agent, until: int, how: str) -> None:  # type: ignore[no-untyped-def]
     """Refuse to train to a step that a run has taken already; `how` are the option and the run's folder."""
+    new = how.startswith("--from")  # Other settings may stand beside it.
     if until <= agent.env_step:
         raise ConfigError(
             f"The run in {how.partition(' ')[2]} has already taken {agent.env_step} of {until} steps; to train on, "
-            f"give the number of steps in all: mbpo train {how} --steps {2 * agent.env_step}"
+            f"give the number of steps in all: mbpo train {how} {'... ' if new else ''}--steps {2 * agent.env_step}"
         )
 
 
@@ -294,9 +295,15 @@ def _base_of_run(asked: argparse.Namespace) -> tuple[str, Callable[[str], RunCon
     """As `_base`, where a run begins at another's checkpoint: that one's algorithm and settings."""
     from mbpo.training.run_folder import read_description
 
-    for other in ("preset", "resume"):
-        if getattr(asked, other) is not None:
-            raise ConfigError(f"--from {asked.start_from} brings its own settings; leave out --{other}.")
+    if asked.preset is not None:
+        raise ConfigError(f"--from {asked.start_from} brings its own settings; leave out --preset.")
+    if asked.resume is not None:
+        origin = read_description(Path(asked.resume)).origin
+        if origin is None or Path(origin.run).resolve() != asked.start_from.resolve():
+            raise ConfigError(
+                f"The run in {asked.resume} did not begin where {asked.start_from} stands; leave out --resume to begin "
+                "one that does, or --from to go on with it."
+            )
     config = read_description(asked.start_from).config
     if asked.algo not in (None, config.algo):
         raise ConfigError(f"The run in {asked.start_from} is one of {config.algo}, which is not --algo {asked.algo}.")

@@ -88,7 +88,8 @@ def retain_newest(replay: Replay[Row], count: Int[Array, ""]) -> Replay[Row]:
     wrap around, and the rows sampled from stay `0 … size−1`.
     """
     count = jnp.minimum(count, replay.size)
-    slots = (replay.position - count + jnp.arange(replay.capacity)) % replay.capacity
+    # Modulo the size: a ring that has wrapped may have done so at a limit below its capacity (`insert_rows`).
+    slots = (replay.position - count + jnp.arange(replay.capacity)) % jnp.maximum(replay.size, 1)
     data = jax.tree.map(lambda ring: ring[slots], replay.data)
     return Replay(data=data, position=count % replay.capacity, size=count)
 

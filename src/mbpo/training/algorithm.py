@@ -270,7 +270,7 @@ class Algorithm(abc.ABC):
         """
         folder = Path(folder)
         check_unused(folder)
-        config = write_description(folder, self.config, self.spec, env_by_id=self._env_by_id)
+        config = write_description(folder, self.config, self.spec, env_by_id=self._env_by_id, origin=self._origin)
         Logbook(folder, keep=self.records).close()
         self._run.save_to(folder, config=config)
 
@@ -316,8 +316,8 @@ class Algorithm(abc.ABC):
             config: Settings to go on with; default those of the run.
             out: Folder to write the new run to; default none.
             env: Needed when the run's environment was not given by id.
-            **settings: Any setting by name, as in the constructor, but the seed and those that decide how much
-                is held out, or how large what was learned is.
+            **settings: Any setting by name, as in the constructor, but the seed, the environment's and those that
+                decide how much is held out, or how large what was learned is.
 
         Raises:
             RunFolderError, CheckpointError, ConfigError, UnsupportedEnvironment: with the reason.
@@ -337,13 +337,13 @@ class Algorithm(abc.ABC):
 
     def go_on_in(
         self,
-        folder: Path,
+        folder: Path | None,
         *,
         lock: FolderLock | None = None,
         config_sha256: str | None = None,
         origin: Origin | None = None,
     ) -> None:
-        """Write to this folder from now on: a run's own, or a new one's whose `origin` is given."""
+        """Write to this folder from now on: a run's own, or a new one's whose `origin` is given; None: to none."""
         self._folder, self._lock, self._origin = folder, lock, origin
         self._run.config_sha256 = config_sha256
 
@@ -363,7 +363,7 @@ class Algorithm(abc.ABC):
             run.folder = self._folder
         if self._unfinished is not None:
             resume_episode(run, self._unfinished)
-        if self._origin is not None:
+        if self._origin is not None and self._folder is not None:
             run.saved, run.checkpoint_step = None, 0  # Its folder holds no checkpoint yet.
             run.save()
         self._begun = True

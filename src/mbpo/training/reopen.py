@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mbpo.errors import CheckpointError, ConfigError
+from mbpo.errors import CheckpointError, CheckpointMisfit, ConfigError, RunFolderError
 from mbpo.training.binding import EnvLike
-from mbpo.training.checkpoint import read_checkpoint
+from mbpo.training.checkpoint import Checkpoint, read_checkpoint
 from mbpo.training.config import RunConfig, to_dict
 from mbpo.training.folder_lock import FolderLock
 from mbpo.training.logbook import read_records
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", bound="Algorithm")
 
-KEPT = ("env_id", "seed", "replay_capacity", "holdout_ratio")
+KEPT = ("env_id", "env_kwargs", "seed", "replay_capacity", "holdout_ratio")
 """Settings that a branch shares with its run: with others it would be of another task, or held-out rows would be ones
 that the model was trained on."""
+READS = 3
+"""Of a checkpoint that is replaced while it is read."""
 
 
 def reopen(kind: type[A], folder: Path, *, resume: bool, **given: Any) -> A:
@@ -39,7 +41,7 @@ def reopen(kind: type[A], folder: Path, *, resume: bool, **given: Any) -> A:
         lock = FolderLock(folder)  # Before what it holds is read.
     checkpoint = read_checkpoint(folder / "checkpoint")
     algorithm = _made(kind, folder, description, description.config, **given)
-    algorithm.take_up(checkpoint, read_records(folder))
+    checkpoint = _take_up(algorithm, folder, checkpoint)
     check_same_config(checkpoint, description, folder, resume=resume)
     if resume:
         algorithm.go_on_in(folder, lock=lock, config_sha256=description.sha256)
@@ -50,38 +52,72 @@ def branch_off(kind: type[A], folder: Path, config: RunConfig, out: Path | None,
     """A run of its own that begins where another stands; `given` and errors as in `Algorithm.fork`."""
     if out is not None:
         check_unused(out)
+        _check_outside(out, folder)
     description = _described(folder)
-    for name in KEPT:
-        check_kept(name, to_dict(description.config), to_dict(config))
+    if config.algo != description.config.algo:
+        raise ConfigError(f"The run in {folder} is one of {description.config.algo}, not of {config.algo}.")
+    other = differences(to_dict(description.config), to_dict(config))
+    check_kept(other)
     checkpoint = read_checkpoint(folder / "checkpoint")
     algorithm = _made(kind, folder, description, config, **given)
+    check_kept(differences(to_dict(description.config), to_dict(algorithm.config)))  # An environment given has its own.
     try:
-        algorithm.take_up(checkpoint, read_records(folder))
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"{error} What the run in {folder} has learned cannot be gone on with under these settings: those that "
-            "decide how large it is (layers, critics, members, rows kept) stay as they are."
+        checkpoint = _take_up(algorithm, folder, checkpoint)
+    except CheckpointMisfit as error:
+        raise CheckpointMisfit(
+            f"What the run in {folder} has learned cannot be gone on with under these settings ({', '.join(other)}): "
+            f"whatever decides how large it is has to stay. {error}"
         ) from error
-    check_same_config(checkpoint, description, folder, resume=False)
-    if out is not None:
-        algorithm.go_on_in(out, origin=Origin(str(folder), algorithm.env_step, description.sha256))
+    check_same_config(checkpoint, description, folder, resume=True)
+    algorithm.go_on_in(out, origin=Origin(str(folder), algorithm.env_step, description.sha256))
     return algorithm
 
 
-def check_kept(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse another value of a setting, wherever it is among the settings.
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings that are not the same, by their dotted names, with both values; None where one has it not."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in sorted(before.keys() | now.keys()):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found |= {f"{name}.{inner}": values for inner, values in differences(old, new).items()}
+        elif old != new:
+            found[name] = old, new
+    return found
+
+
+def check_kept(other: Mapping[str, tuple[Any, Any]]) -> None:
+    """Refuse another value of a setting that a branch shares with its run, wherever it is among the settings.
 
     Raises:
-        ConfigError: It differs.
+        ConfigError: There is one among those that are not the same.
     """
-    for key, value in before.items():
-        if isinstance(value, Mapping) and isinstance(now.get(key), Mapping):
-            check_kept(name, value, now[key])
-        elif key == name and now.get(key) != value:
-            raise ConfigError(
-                f"A run that begins where another stands has that one's {name}, which is {value!r}, not "
-                f"{now.get(key)!r}; leave it out, or train from the start."
-            )
+    for path, (was, now) in other.items():
+        parts = path.split(".")
+        for place, part in enumerate(parts):
+            if part in KEPT:
+                raise ConfigError(
+                    f"A run that begins where another stands has that one's {'.'.join(parts[place:])}, which is "
+                    f"{was!r}, not {now!r}; leave it out, or train from the start."
+                )
+
+
+def _take_up(algorithm: "Algorithm", folder: Path, checkpoint: Checkpoint) -> Checkpoint:
+    """Stand where the folder's checkpoint does; the one after, if the run goes on and has replaced it meanwhile."""
+    for _ in range(READS - 1):
+        try:
+            algorithm.take_up(checkpoint, read_records(folder))
+            return checkpoint
+        except CheckpointError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        checkpoint = read_checkpoint(folder / "checkpoint")
+    algorithm.take_up(checkpoint, read_records(folder))
+    return checkpoint
+
+
+def _check_outside(out: Path, folder: Path) -> None:
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise RunFolderError(f"{out} is inside of {folder}, which is a run's own folder; choose one beside it.")
 
 
 def _described(folder: Path) -> RunDescription:
@@ -103,7 +139,7 @@ def _made(
     if env is None and not description.env_by_id:
         raise ConfigError(
             f"The run in {folder} was made with an environment given as an object ({config.env_id}), which cannot "
-            "be made again from its name: pass it as load(..., env=...)."
+            "be made again from its name: give it in Python, as env=."
         )
     algorithm = kind(config.env_id if env is None else env, config=config, **functions)
     check_same_spec(algorithm.spec, description.spec, folder)

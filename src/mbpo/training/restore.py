@@ -128,8 +128,8 @@ def check_same_config(checkpoint: Checkpoint, description: RunDescription, folde
     )
     if resume:
         raise CheckpointError(
-            f"{sentence} Going on would not be the same run. Bring the file back, or train into a new folder; --steps "
-            "can be given to --resume."
+            f"{sentence} Going on would not be the same run. Bring the file back, or train into a new folder; a number "
+            "of steps is given on the command line (--steps)."
         )
     warnings.warn(f"{sentence} The policy may not be what the run learned.", stacklevel=3)
 

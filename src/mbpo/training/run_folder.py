@@ -39,6 +39,8 @@ class RunDescription:
     """Whether the environment can be made again from `config.env_id`."""
     sha256: str
     """Of the file."""
+    origin: "Origin | None" = None
+    """Where it branched off, if it did."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,11 +108,12 @@ def read_description(folder: Path) -> RunDescription:
         raise RunFolderError(f"{path} is damaged and cannot be read as JSON: {error}.") from error
     try:
         config, spec, env_by_id = values["config"], _spec_from_json(values["spec"]), bool(values["env_by_id"])
+        origin = Origin(**values["origin"]) if "origin" in values else None
         if not isinstance(config, dict):
             raise ValueError("its settings are not a mapping")
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RunFolderError(f"{path} is not a run description of mbpo: {error}.") from error
-    return RunDescription(from_run(config, where=str(path)), spec, env_by_id, hashlib.sha256(text).hexdigest())
+    return RunDescription(from_run(config, where=str(path)), spec, env_by_id, hashlib.sha256(text).hexdigest(), origin)
 
 
 def check_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
 
 from mbpo.data.replay import Replay
-from mbpo.errors import CheckpointError
+from mbpo.errors import CheckpointError, CheckpointMisfit
 
 T = TypeVar("T")
 CHUNK_ROWS = 4096
@@ -76,13 +76,13 @@ def from_tensors(template: T, source: TensorSource) -> T:
         template: A state, or its shapes (`jax.eval_shape`).
 
     Raises:
-        CheckpointError: The arrays are not those of such a state.
+        CheckpointMisfit: The arrays are not those of such a state.
     """
     shapes = dict(_leaves(template, replay_as_leaf=False))
     missing, extra = sorted(shapes.keys() - set(source.keys())), sorted(set(source.keys()) - shapes.keys())
     if missing or extra:
         first = f"it lacks '{missing[0]}'" if missing else f"it holds '{extra[0]}', which the run has not"
-        raise CheckpointError(
+        raise CheckpointMisfit(
             f"The checkpoint does not fit this run: {first} ({len(missing)} arrays missing, {len(extra)} unknown)."
         )
     leaves = []
@@ -90,12 +90,12 @@ def from_tensors(template: T, source: TensorSource) -> T:
         found, expected, ring = source.shape(name), tuple(leaf.shape), _is_ring(name)
         fits = found[1:] == expected[1:] and found[0] <= expected[0] if ring and found else found == expected
         if not fits:
-            raise CheckpointError(
+            raise CheckpointMisfit(
                 f"The checkpoint does not fit this run: '{name}' is {found} and should be {expected}."
             )
         array = source.read(name)
         if array.dtype != leaf.dtype:
-            raise CheckpointError(
+            raise CheckpointMisfit(
                 f"The checkpoint does not fit this run: '{name}' holds {array.dtype} and should hold {leaf.dtype}."
             )
         if ring:

@@ -1,9 +1,10 @@
 """Learning curves: return and model error against real environment steps.
 
-Several runs of the same task and algorithm become their mean and their spread; runs of
-different algorithms are drawn side by side, runs of different tasks are refused.
+Several seeds of the same task and algorithm become their mean and their spread; runs of one
+seed and runs of different algorithms are drawn side by side, runs of different tasks are refused.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class RunCurves:
     env_id: str
     algo: str
     seed: int
+    folder: Path
     random_steps: int
     eval_return: Curve
     model_error: Curve
@@ -59,10 +61,28 @@ def read_curves(folder: Path) -> RunCurves:
         env_id=config.env_id,
         algo=config.algo,
         seed=config.seed,
+        folder=folder,
         random_steps=getattr(config.chosen, "random_steps", 0),
         eval_return=curve("eval_return_mean"),
         model_error=curve("model_holdout_error"),
     )
+
+
+def grouped(runs: Sequence[RunCurves]) -> dict[str, list[RunCurves]]:
+    """What is drawn as one curve, by its label: seeds of one algorithm; each run by itself where a seed comes twice,
+    as in a fork and the run that it began with."""
+    of_algo: dict[str, list[RunCurves]] = defaultdict(list)
+    for run in runs:
+        of_algo[run.algo].append(run)
+    groups: dict[str, list[RunCurves]] = {}
+    for algo, members in of_algo.items():
+        if len({run.seed for run in members}) < len(members):
+            groups |= {f"{algo}, {'/'.join(run.folder.resolve().parts[-2:])}": [run] for run in members}
+        elif len(members) > 1:
+            groups[f"{algo}, mean of {len(members)} seeds"] = members
+        else:
+            groups[f"{algo}, seed {members[0].seed}"] = members
+    return groups
 
 
 def plot_curves(folders: Sequence[Path], out: Path) -> Path:
@@ -78,14 +98,11 @@ def plot_curves(folders: Sequence[Path], out: Path) -> Path:
         raise RunFolderError(f"These runs are of different tasks ({', '.join(tasks)}); plot each task by itself.")
     if not any(run.eval_return.steps.size for run in runs):
         raise RunFolderError(f"There is nothing to plot yet: no evaluation is recorded in {folders[0]}.")
-    groups: dict[str, list[RunCurves]] = defaultdict(list)
-    for run in runs:
-        groups[run.algo].append(run)
+    groups = grouped(runs)
 
     figure = Figure(figsize=(7.2, 5.6), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.4))
-    for colour, (algo, members) in zip(COLOURS, groups.items(), strict=False):
-        label = f"{algo}, seed {members[0].seed}" if len(members) == 1 else f"{algo}, mean of {len(members)} seeds"
+    for colour, (label, members) in zip(itertools.cycle(COLOURS), groups.items(), strict=False):
         _draw(top, [m.eval_return for m in members], colour, label)
         _draw(bottom, [m.model_error for m in members], colour, label)
     random_steps = max(run.random_steps for run in runs)
