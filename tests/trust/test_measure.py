@@ -50,6 +50,8 @@ def test_everything_is_measured(trust):
     assert trust.compounding.step.tolist() == list(range(1, EPISODE_STEPS + 1))
     assert trust.compounding.output_median.shape == (EPISODE_STEPS, 4)
     assert trust.calibration.step.tolist() == [1, 5, 20]
+    assert trust.promise.paid_real.shape == trust.promise.alive_model.shape == (EPISODE_STEPS // 2,)
+    assert trust.promise.starts == 3 * (EPISODE_STEPS // 2 + 1)  # Of these half an episode is recorded.
     assert 0 < trust.on_policy_error < 1
     assert 0 < trust.own_on_policy_error <= 1
     assert [curve.rows for curve in trust.shift.curves] == [5, 20, 80]
@@ -99,6 +101,7 @@ def test_pets_has_a_model_and_no_policy(tmp_path):
     found = measure(tmp_path / "run", episodes=2)
     assert found.compounding.median.shape == (EPISODE_STEPS,)
     assert (found.policy_shift, found.shift, found.bound, found.own_bound) == (None, None, None, None)
+    assert found.promise is None
 
 
 def test_refusals(tmp_path, tiny_run):

@@ -2,7 +2,7 @@
 
 Gradients that have passed through a learned model have heavy tails: a few rows, whose branch runs along a cliff of
 the model or of the critics, make up most of a batch's noise. Limiting each row by the batch's median takes most of
-the noise away, and biases the gradient towards what most rows agree on (docs/algorithms/mbpo_dh_walker2d.md).
+the noise away, and biases the gradient towards what most rows agree on (docs/algorithms/mbpo_dh_falls.md).
 """
 
 from functools import partial

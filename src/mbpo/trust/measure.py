@@ -17,6 +17,7 @@ from mbpo.trust.compounding import Calibration, Compounding, calibration, compou
 from mbpo.trust.history import Track, read_history
 from mbpo.trust.one_step import one_step, target_spread
 from mbpo.trust.picture import Picture, draw_branches, principal_directions
+from mbpo.trust.promise import Promise, promise
 from mbpo.trust.shift import SHARES, Shift, fit_fresh, measure_shift, mixed, uniform_variation
 from mbpo.trust.subject import Stochastic, Subject, read_subject
 from mbpo.trust.trajectories import Episode, as_rows, cut_branches, episode_limit, record_episodes
@@ -27,6 +28,8 @@ MAX_BRANCHES = 240
 PATHS = 24
 """Branches imagined (about), and paths of each: some hundred thousand model steps."""
 CALIBRATION_STEPS = (1, 5, 20)
+PROMISE_STEPS, PROMISE_PATHS = 80, 8
+"""Steps that the policy is followed in the model, at most, and branches from each state."""
 PICTURE_LENGTH = 20
 """Steps of a branch in the picture."""
 ROWS_PER_SHARE, MAX_VISITS = 1600, 16
@@ -37,7 +40,7 @@ SIZE_SHARES = (1 / 16, 1 / 4, 1)
 """Growing data: these shares of it."""
 VARIATION_STATES, VARIATION_DRAWS = 256, 64
 """States and actions of each that TV(U, π₀) is estimated with."""
-
+_PROMISE_KEY = 0x9201
 
 Terms: TypeAlias = tuple[PolicyShift | None, BoundCurve | None, BoundCurve | None]
 
@@ -61,6 +64,8 @@ class Trust:
     picture: Picture
     compounding: Compounding
     calibration: Calibration
+    promise: Promise | None
+    """None for a planner, and where no trajectory was long enough."""
     model_error: float
     """ε_m's stand-in: one-step TV at the data's resolution over the replay buffer's rows."""
     on_policy_error: float
@@ -129,6 +134,7 @@ def measure(folder: Path, *, episodes: int = 10, seed: int | None = None) -> Tru
         real_rows=len(subject.replay.reward),
         output_names=(*(f"obs[{i}]" for i in range(subject.spec.obs_dim)), "reward"),
         **along,
+        promise=None if subject.policy is None else _promise(subject, subject.policy, recorded, key),
         **errors,
         policy_shift=terms[0],
         shift=shift,
@@ -178,6 +184,21 @@ def _along(subject: Subject, recorded: list[Episode], key: Key[Array, ""], seed:
         "compounding": compounding(imagined, branches, spread),
         "calibration": calibration(imagined, branches, CALIBRATION_STEPS, rng),
     }
+
+
+def _promise(subject: Subject, policy: Stochastic, recorded: list[Episode], key: Key[Array, ""]) -> Promise | None:
+    """What the policy earns in the model and in the world."""
+    assert subject.imagined is not None, "what has a policy imagines"
+    return promise(
+        subject.imagined,
+        policy,
+        recorded,
+        jax.random.fold_in(key, _PROMISE_KEY),
+        every=max(round(sum(episode.length for episode in recorded) / MAX_BRANCHES), 1),
+        # Half a trajectory, so that of each long one half the states have so many steps after them.
+        horizon=min(PROMISE_STEPS, max(episode.length for episode in recorded) // 2 or 1),
+        paths=PROMISE_PATHS,
+    )
 
 
 def _terms(

@@ -20,10 +20,11 @@ from mbpo.agents import value_gradient
 from mbpo.agents.base import Memory
 from mbpo.agents.config import ModelConfig
 from mbpo.agents.mbpo import MBPOAgent, MBPOState
-from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState
+from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState, World
 from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
 from mbpo.agents.pets import PETSAgent
 from mbpo.agents.sac import action_bounds, action_distribution
+from mbpo.agents.world_model import completed
 from mbpo.envs.make import EnvSource
 from mbpo.errors import CheckpointError, RunFolderError
 from mbpo.model.ensemble import Ensemble, as_model_step
@@ -78,6 +79,8 @@ class Subject:
     memory: Callable[[int], Memory]
     policy: Stochastic | None
     """None for a planner, which has no density."""
+    imagined: ModelStep | None
+    """The model as that policy's branches are imagined with, ends and all."""
     records: list[Record]
 
     @property
@@ -130,6 +133,7 @@ def read_subject(folder: Path) -> Subject:
         behave=_behaviour(agent, state),
         memory=agent.memory,
         policy=None if isinstance(agent, PETSAgent) else _stochastic(agent, state),
+        imagined=None if isinstance(agent, PETSAgent) else _imagined(agent, state),
         records=read_records(folder),
     )
     algorithm.close()
@@ -155,6 +159,13 @@ def _behaviour(agent: MBPOAgent | MBPODHAgent | PETSAgent, state: Any) -> Behavi
         return np.asarray(actions), memory
 
     return plan if isinstance(agent, PETSAgent) else explore
+
+
+def _imagined(agent: MBPOAgent | MBPODHAgent, state: MBPOState | MBPODHState) -> ModelStep:
+    ensemble, learned = state.model.ensemble, state.termination
+    if isinstance(agent, MBPODHAgent):
+        return agent.model_step(World(ensemble, learned))
+    return completed(as_model_step(ensemble, agent.termination_fn or never), agent.reward_fn, learned)
 
 
 def _stochastic(agent: MBPOAgent | MBPODHAgent, state: MBPOState | MBPODHState) -> Stochastic:

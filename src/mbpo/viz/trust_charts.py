@@ -6,11 +6,14 @@ from mbpo.trust.compounding import UPPER
 from mbpo.trust.measure import Trust
 from mbpo.viz.bound_charts import bound_chart, history_charts, terms_charts
 from mbpo.viz.charts import COLOURS, GREY, Chart, Mark, Series
+from mbpo.viz.promise_chart import promise_chart
 
 
 def trust_charts(trust: Trust) -> list[Chart]:
     """All charts that apply to the run, in the order of the report."""
     charts = [_picture(trust), _compounding(trust), _calibration(trust)]
+    if trust.promise is not None:
+        charts.append(promise_chart(trust.promise))
     if trust.shift is not None:
         charts.append(_shift(trust))
     if trust.bound is not None:

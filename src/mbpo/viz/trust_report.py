@@ -14,6 +14,7 @@ from mbpo.training.durable import write_whole
 from mbpo.trust.measure import Trust
 from mbpo.viz.charts import Chart, chart_html, chart_png
 from mbpo.viz.figure_file import save_figure
+from mbpo.viz.promise_chart import promised
 from mbpo.viz.trust_charts import in_steps, trust_charts, usable_steps
 
 REPORT_FILE, NUMBERS_FILE = "report.html", "trust.json"
@@ -69,6 +70,8 @@ def headlines(trust: Trust) -> list[str]:
         for step, share in zip(trust.calibration.step, trust.calibration.coverage[:, level], strict=True)
     )
     lines.append(f"Intervals that should hold 90% of what happens hold {covered}.")
+    if trust.promise is not None:
+        lines.append(promised(trust.promise))
     if trust.shift is not None:
         slopes = ", ".join(
             f"{c.line.slope:.2g} ± {c.line.standard_error:.1g} with {c.rows} rows" for c in trust.shift.curves
