@@ -14,6 +14,7 @@ TRIED = {
     "the pull of a start state limited (`--learner.row-limit 1`)": "walker2d_v4_row_limit",
     "ends that come early (`--model.end-margin 0.3`)": "walker2d_v4_end_margin",
     "real rows for the critics, a clearer and slower actor": "walker2d_v4_steadier",
+    "noise as wide as the model is wrong (`--model.unseen-noise`)": "walker2d_v4_unseen_noise",
 }
 BLOCK, LONGEST = 5000, 1000
 """Real steps of a cell; the time limit of an episode."""
@@ -25,7 +26,20 @@ GONE_ON = {
     "real rows for the critics": "gone_on/restored-0{seed}-real_rows.csv",
     "a clearer, slower actor": "gone_on/restored-0{seed}-clearer.csv",
     "both": "gone_on/restored-0{seed}-both.csv",
+    "optimisers keep their moments over refits": "gone_on/restored-0{seed}-kept_moments.csv",
+    "the average of the actor explores": "gone_on/restored-0{seed}-average_explores.csv",
+    "noise as wide as the model is wrong (`--model.unseen-noise`)": "gone_on/restored-0{seed}-unseen_noise.csv",
 }
+WENT_ON = "walker2d_restored_unseen_noise"
+RUNS = {
+    "restored-00": "restored velocities, seed 0",
+    "restored-01": "restored velocities, seed 1",
+    "steadier-00": "real rows, a clearer and slower actor, seed 0",
+    "unseen_noise-00": "unseen noise from the start on, seed 0",
+}
+"""Whose branches were followed."""
+AFTER = (10, 20, 40, 80)
+"""Steps after which branches are counted."""
 GONE_ON_HEAD = (
     "| episodes, of these fallen | mean return of these | evaluations: mean, worst, best |\n" + "|---" * 5 + "|"
 )
@@ -124,6 +138,22 @@ def before_falls() -> str:
     return "\n".join(lines)
 
 
+def real_branches() -> str:
+    """How many branches are alive after so many steps, in the simulator and in models of the same rows."""
+    lines = []
+    for path in sorted((RESULTS / "real_branches").glob("*.csv")):
+        run, models = RUNS[path.stem], {}
+        for row in lines_of(path):
+            models.setdefault(row["model"], {})[int(row["after"])] = row
+        own = next(iter(models.values()))
+        rows = [("the simulator", own, "real"), *((f"the model, {name}", at, "model") for name, at in models.items())]
+        for name, at, kind in rows:
+            alive = " | ".join(f"{100 * float(at[after][f'alive_{kind}']):.0f} %" for after in AFTER)
+            lines.append(f"| {run} | {name} | {alive} | {float(at[AFTER[-1]][f'reward_{kind}']):.2f} |")
+    heads = " | ".join(f"alive after {after}" for after in AFTER)
+    return "\n".join([f"| run | branches in | {heads} | reward a step |", "|---" * (len(AFTER) + 3) + "|", *lines])
+
+
 def gone_on_lines(paths: Iterable[tuple[str, Path]]) -> str:
     """What came of runs that went on under other settings, a line for each (seed and settings, results)."""
     lines = []
@@ -159,12 +189,22 @@ def gone_on() -> str:
     return f"| seed | {GONE_ON_HEAD}\n{gone_on_lines(found)}"
 
 
+def went_on() -> str:
+    """Evaluations of the two runs with restored velocities that went on to the end with the wider noise."""
+    steps = range(34_000, 50_001, 2000)
+    lines = [f"| seed | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 1) + "|"]
+    lines += [f"| {seed} | {' | '.join(evaluations(WENT_ON, seed, steps))} |" for seed in (0, 1)]
+    return "\n".join(lines)
+
+
 TABLES = {
+    "went_on": went_on,
     "actor_noise": actor_noise,
     "posture": posture,
     "before_falls": before_falls,
     "end_margin": end_margin,
     "gone_on": gone_on,
+    "real_branches": real_branches,
     "walker2d_tried": returns_tried,
     "walker2d_falls": falls_tried,
 }

@@ -32,7 +32,10 @@ ALGORITHMS = ("mbpo", "mbpo_dh", "sac", "pets", "dyna_q")
 PAGES = (
     "README.md",
     *(f"docs/{name}.md" for name in ("reliability", "speed", "theory")),
-    *(f"docs/algorithms/{name}.md" for name in (*ALGORITHMS, "mbpo_dh_ant", "mbpo_dh_humanoid", "mbpo_dh_walker2d")),
+    *(
+        f"docs/algorithms/{name}.md"
+        for name in (*ALGORITHMS, "mbpo_dh_ant", "mbpo_dh_falls", "mbpo_dh_humanoid", "mbpo_dh_walker2d")
+    ),
     "docs/how-to/gpu.md",
 )
 MEMBERS_LEARN_FROM = {"a bootstrap": "pendulum", "every row that is not held out": "pendulum_all_rows"}
