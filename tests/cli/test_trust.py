@@ -13,7 +13,7 @@ from mbpo.cli.main import main
 from mbpo.trust import measure as measure_module
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FIGURES = ["branches", "compounding", "calibration", "policy_shift", "bound", "terms", "rollouts"]
+FIGURES = ["branches", "compounding", "calibration", "promise", "policy_shift", "bound", "terms", "rollouts"]
 
 
 @pytest.fixture(scope="module")
