@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState, World, sources
+from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState, World, sources_of
 from mbpo.agents.value_gradient import actor_loss
 from mbpo.data.replay import draw_slots
 from mbpo.training.algorithms import load
@@ -69,7 +69,7 @@ def gradient(agent: MBPODHAgent, state: MBPODHState, horizon: int, limit: float 
 
 def batches(agent: MBPODHAgent, state: MBPODHState, found: Gradient, count: int) -> np.ndarray:
     """The gradients of so many batches, [count, parameter]; the same batches for every `found`."""
-    rows, size, _ = sources(state)
+    rows, size, _ = sources_of(state)
 
     @jax.jit
     def one(key):
@@ -81,7 +81,7 @@ def batches(agent: MBPODHAgent, state: MBPODHState, found: Gradient, count: int)
 
 def steepest(state: MBPODHState, found: Gradient) -> float:
     """The steepest rows' share of all squares."""
-    rows, size, _ = sources(state)
+    rows, size, _ = sources_of(state)
     start_key, draws = jax.random.split(jax.random.key(8))
     obs = rows[draw_slots(start_key, (SINGLE_ROWS,), size)]
     squares = jax.jit(lambda one: jnp.sum(found(one[0][None], one[1]) ** 2))

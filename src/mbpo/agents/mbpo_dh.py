@@ -29,8 +29,9 @@ from jaxtyping import Array, Float, Int, Key
 
 from mbpo.agents.base import Agent, Memory
 from mbpo.agents.exploration import held_random_action
-from mbpo.agents.mbpo_dh_config import MBPODHConfig, ValueGradientConfig
+from mbpo.agents.mbpo_dh_config import MBPODHConfig
 from mbpo.agents.sac import action_bounds
+from mbpo.agents.update_sources import Sources, drawn
 from mbpo.agents.value_gradient import Eyes, mean_action, sample_action
 from mbpo.agents.value_updates import ValueState, critic_only_update, fresh_optimizers, init_value, value_update
 from mbpo.agents.world_model import (
@@ -42,7 +43,7 @@ from mbpo.agents.world_model import (
     refit_termination,
     split_rows,
 )
-from mbpo.data.replay import Replay, draw_slots, insert, make_replay, sample_rows
+from mbpo.data.replay import Replay, insert, make_replay, sample_rows
 from mbpo.data.split import DataSplit
 from mbpo.model.differentiable import as_differentiable_step
 from mbpo.model.end_margin import obs_spread
@@ -74,16 +75,6 @@ class World(NamedTuple):
 
     ensemble: Ensemble
     termination: TerminationModel | None
-
-
-class Sources(NamedTuple):
-    """What an update draws from."""
-
-    starts: Float[Array, "row obs"]
-    """States of long rollouts."""
-    size: Int[Array, ""]
-    """So many of these rows hold one."""
-    real: Replay
 
 
 class MBPODHAgent(Agent[MBPODHState]):
@@ -137,7 +128,7 @@ class MBPODHAgent(Agent[MBPODHState]):
         state, metrics = self._refit(state, fit_key)
         state, found = self._imagine(state, rollout_key)
         world = World(state.model.ensemble, state.termination)
-        learner = self._critic_updates(state.learner, world, sources(state), critic_key)
+        learner = self._critic_updates(state.learner, world, sources_of(state), critic_key)
         state = replace(state, learner=learner)
         each = config.model_train_freq * config.utd_ratio if config.updates_at_refit else 0
         owed = config.first_updates if since_start == 0 else each
@@ -215,7 +206,7 @@ class MBPODHAgent(Agent[MBPODHState]):
     def _update(self, state: MBPODHState, count: int, key: Key[Array, ""]) -> tuple[MBPODHState, Metrics]:
         """Line 7, `count` times."""
         world = World(state.model.ensemble, state.termination)
-        learner, metrics = self._updates(state.learner, world, sources(state), jnp.asarray(count), key)
+        learner, metrics = self._updates(state.learner, world, sources_of(state), jnp.asarray(count), key)
         return replace(state, learner=learner), metrics
 
     # The compiled parts. `self` is static: an agent is settings only. Each is handed what it reads and
@@ -302,15 +293,6 @@ class MBPODHAgent(Agent[MBPODHState]):
         return jax.lax.fori_loop(0, count, lambda i, carry: update(carry[0], i), (learner, zeros))
 
 
-def sources(state: MBPODHState) -> Sources:
+def sources_of(state: MBPODHState) -> Sources:
     """What an update draws from."""
     return Sources(state.imagined.data.obs, state.imagined.size, state.real)
-
-
-def drawn(
-    sources: Sources, key: Key[Array, ""], config: ValueGradientConfig
-) -> tuple[Float[Array, "batch obs"], Transition | None]:
-    """Start states of one update's short rollouts, and the real transitions that its critics learn from besides."""
-    starts = sources.starts[draw_slots(key, (config.batch_size,), sources.size)]
-    seen = sample_rows(sources.real, jax.random.fold_in(key, 1), (config.real_rows,)) if config.real_rows else None
-    return starts, seen

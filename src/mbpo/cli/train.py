@@ -8,24 +8,17 @@ import math
 import os
 import textwrap
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import tyro
-
-from mbpo.agents.config import MBPOConfig
-from mbpo.agents.dyna_q import DynaQConfig
-from mbpo.agents.mbpo_dh_config import MBPODHConfig
-from mbpo.agents.pets import PETSConfig
-from mbpo.agents.sac_agent import SACAgentConfig
 from mbpo.agents.settings import MAX_EPISODES
-from mbpo.cli.arguments import changed, options, parse, read_pairs, spell_pairs
+from mbpo.cli.arguments import changed, options
 from mbpo.cli.display import open_display
 from mbpo.cli.duration import read_duration
+from mbpo.cli.train_arguments import TrainArguments, named_environment, read_arguments, run_config
 from mbpo.errors import ConfigError, MBPOError, TrainingError
-from mbpo.training.config import ALGOS, RunConfig, section
+from mbpo.training.config import RunConfig, section, to_dict
 from mbpo.training.presets import find_preset, preset
 
 TIME_IS_UP = 3
@@ -35,111 +28,12 @@ if TYPE_CHECKING:
     from mbpo.training.profile import Profile
 
 
-@dataclass(frozen=True)
-class TrainArguments:
-    """Train an agent. Defaults are the preset of the environment: of the one named first, or of Pendulum-v1."""
-
-    env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID")]
-    """Gymnasium id, or `module:Env-v0` for an environment that importing `module` registers."""
-    algo: str
-    """The algorithm."""
-    seed: int
-    """Every random draw of the run derives from this number."""
-    steps: int
-    """Real environment steps in all, the random ones included."""
-    eval_freq: int
-    """Environment steps between evaluations with the mean action."""
-    eval_episodes: int
-    """Episodes per evaluation during training."""
-    eval_max_steps: int
-    """Steps after which an evaluation episode is cut, in tasks that may never end."""
-    termination: str
-    """When imagined episodes end: auto (by the known rule of a known task, learned for others), learned,
-    never, or module:function with (obs, action, next_obs) -> terminated on batches."""
-    reward: str
-    """The reward to imagine with: learned, or module:function with (obs, action, next_obs) ->
-    reward on batches."""
-    angles: tuple[int, ...] | None
-    """Numbers of the observation, counted from 0, that are angles in radians: networks see their cosines and sines.
-    None for those of a known task (HalfCheetah's pitch), nothing after --angles for none at all."""
-    env_timeout: float | None
-    """Seconds that a step or a reset of the environment may take; None for any time."""
-    env_retries: int
-    """Faults of the environment in a row that are answered by a fresh episode; the next one stops the run."""
-    check_bounds: bool
-    """Whether an observation outside of the bounds that its space declares is a fault."""
-    env_kwargs: tuple[str, ...] = ()
-    """Arguments of the environment, as NAME=VALUE (--env-kwargs reset_noise_scale=0.1 frame_skip=2);
-    those of the preset stay as they are unless they are named."""
-    preset: str | None = None
-    """Settings to start from instead of the environment's own: a file, or a name that `mbpo presets` lists."""
-    out: Path | None = None
-    """Folder for the run; default runs/ENV_ID/ALGO-seedN."""
-    resume: Path | None = None
-    """Go on with the run in this folder; its settings are kept, only --steps and --max-time may be given too (or the
-    whole command that began it)."""
-    start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """Begin where the run in this folder stands, in a folder of its own: its settings are those to start from, and any
-    may be changed but the seed and those that decide how much is held out, or how large what was learned is."""
-    max_time: str | None = None
-    """Stop after this wall-clock time (2h30m, 45m, 90s), at a checkpoint from which --resume goes on; the exit status
-    is then 3."""
-    final_episodes: int = 100
-    """Episodes to report the trained policy on; 0 for none."""
-    profile: bool = False
-    """Show at the end, and write to profile.json, where the time went: every part is then waited for."""
-
-
-@dataclass(frozen=True)
-class MBPOArguments(TrainArguments):
-    """Train MBPO, model-based policy optimization."""
-
-    settings: Annotated[MBPOConfig, tyro.conf.arg(name="")] = field(default_factory=MBPOConfig)
-
-
-@dataclass(frozen=True)
-class MBPODHArguments(TrainArguments):
-    """Train MBPO-DH, double-horizon MBPO."""
-
-    settings: Annotated[MBPODHConfig, tyro.conf.arg(name="")] = field(default_factory=MBPODHConfig)
-
-
-@dataclass(frozen=True)
-class SACArguments(TrainArguments):
-    """Train SAC, soft actor-critic."""
-
-    settings: Annotated[SACAgentConfig, tyro.conf.arg(name="")] = field(default_factory=SACAgentConfig)
-
-
-@dataclass(frozen=True)
-class PETSArguments(TrainArguments):
-    """Train PETS, planning with probabilistic ensembles."""
-
-    settings: Annotated[PETSConfig, tyro.conf.arg(name="")] = field(default_factory=PETSConfig)
-
-
-@dataclass(frozen=True)
-class DynaQArguments(TrainArguments):
-    """Train Dyna-Q, on a table."""
-
-    settings: Annotated[DynaQConfig, tyro.conf.arg(name="")] = field(default_factory=DynaQConfig)
-
-
-ARGUMENTS: dict[str, type[TrainArguments]] = {
-    "mbpo": MBPOArguments,
-    "mbpo-dh": MBPODHArguments,
-    "sac": SACArguments,
-    "pets": PETSArguments,
-    "dyna-q": DynaQArguments,
-}
-
-
 def main(argv: list[str]) -> int:
     """Train, and print where the results lie and how good the policy is."""
     # Read twice: first to learn which environment, whose preset then gives the defaults.
     algo, base = _base(argv)
     guess = argv[0] if argv and not argv[0].startswith("-") else "Pendulum-v1"
-    first = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(base(guess)))
+    first = read_arguments(argv, base(guess))
     if not 0 <= first.final_episodes <= MAX_EPISODES:
         raise ConfigError(
             f"--final-episodes is a number of episodes up to {MAX_EPISODES}, or 0 for none, not {first.final_episodes}."
@@ -149,8 +43,8 @@ def main(argv: list[str]) -> int:
     if first.resume is not None:
         return _resume(first, argv, base, deadline)
     start = base(first.env_id)
-    arguments = parse(ARGUMENTS[algo], argv, prog="mbpo train", default=_defaults(start))
-    config = _run_config(arguments, start.env_kwargs)
+    arguments = read_arguments(argv, start)
+    config = run_config(arguments, start.env_kwargs)
     from mbpo.training.algorithms import ALGORITHMS
 
     kind, run = ALGORITHMS[algo], arguments.start_from
@@ -166,8 +60,7 @@ def main(argv: list[str]) -> int:
 def _resume(arguments: TrainArguments, argv: list[str], base: Callable[[str], RunConfig], deadline: float) -> int:
     named = {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}
     given = named - {"--resume", "--steps", "--final-episodes", "--max-time", "--profile", "--no-profile"}
-    unnamed = dataclasses.replace(arguments, env_id="")
-    env_id = parse(type(arguments), argv, prog="mbpo train", default=unnamed).env_id
+    env_id = named_environment(argv, arguments)
     assert arguments.resume is not None
     if env_id:
         given.add("ENV_ID")
@@ -204,12 +97,11 @@ def _check_command_of(folder: Path, start: RunConfig, argv: list[str]) -> None:
     Raises:
         ConfigError: It does; the settings are named.
     """
-    from mbpo.training.config import to_dict
     from mbpo.training.run_folder import read_description
 
-    arguments = parse(ARGUMENTS[start.algo], argv, prog="mbpo train", default=_defaults(start))
+    arguments = read_arguments(argv, start)
     saved = read_description(folder).config
-    asked = dataclasses.replace(_run_config(arguments, start.env_kwargs), steps=saved.steps)
+    asked = dataclasses.replace(run_config(arguments, start.env_kwargs), steps=saved.steps)
     if arguments.out not in (None, folder):
         raise ConfigError(f"--resume {folder} and --out {arguments.out} name two folders; leave out --out.")
     if asked != saved:
@@ -308,27 +200,6 @@ def _base_of_run(asked: argparse.Namespace) -> tuple[str, Callable[[str], RunCon
     if asked.algo not in (None, config.algo):
         raise ConfigError(f"The run in {asked.start_from} is one of {config.algo}, which is not --algo {asked.algo}.")
     return config.algo, lambda env_id: config
-
-
-def _defaults(config: RunConfig) -> TrainArguments:
-    values = {name: getattr(config, name) for name in _run_settings()}
-    values["env_kwargs"] = spell_pairs(config.env_kwargs)
-    return ARGUMENTS[config.algo](**values, settings=config.chosen)  # type: ignore[call-arg]
-
-
-def _run_settings() -> list[str]:
-    """Names of the settings that every algorithm has."""
-    return [f.name for f in dataclasses.fields(RunConfig) if f.name not in map(section, ALGOS)]
-
-
-def _run_config(arguments: TrainArguments, env_kwargs: Mapping[str, Any] | None = None) -> RunConfig:
-    """The settings of the run; arguments of the environment are added to those it has by default."""
-    from mbpo.training.config import from_dict, to_dict
-
-    values = {name: getattr(arguments, name) for name in _run_settings()}
-    values["env_kwargs"] = {**(env_kwargs or {}), **read_pairs(arguments.env_kwargs, "--env-kwargs")}
-    chosen = to_dict(arguments.settings)  # type: ignore[attr-defined]
-    return from_dict({**values, section(arguments.algo): chosen}, where="the command line")
 
 
 def _unused_folder(config: RunConfig) -> Path:
