@@ -22,7 +22,7 @@ GONE_ON_FROM = 33_001
 """Real steps at which runs went on under other settings; the episode of then is of both."""
 GONE_ON = {
     "as it is": "end_margin/restored-0{seed}-0.csv",
-    "the model fitted as published, to 38,000": "gone_on/restored-0{seed}-published_fit.csv",
+    "the model fitted nearly as published, to 38,000": "gone_on/restored-0{seed}-published_fit.csv",
     "real rows for the critics": "gone_on/restored-0{seed}-real_rows.csv",
     "a clearer, slower actor": "gone_on/restored-0{seed}-clearer.csv",
     "both": "gone_on/restored-0{seed}-both.csv",
@@ -34,14 +34,16 @@ WENT_ON = "walker2d_restored_unseen_noise"
 RUNS = {
     "restored-00": "restored velocities, seed 0",
     "restored-01": "restored velocities, seed 1",
-    "steadier-00": "real rows, a clearer and slower actor, seed 0",
-    "unseen_noise-00": "unseen noise from the start on, seed 0",
+    "steadier-00": "Walker2d-v4, real rows, a clearer and slower actor, seed 0",
+    "unseen_noise-00": "Walker2d-v4, unseen noise from the start on, seed 0",
 }
 """Whose branches were followed."""
 AFTER = (10, 20, 40, 80)
 """Steps after which branches are counted."""
 GONE_ON_HEAD = (
-    "| episodes, of these fallen | mean return of these | evaluations: mean, worst, best |\n" + "|---" * 5 + "|"
+    "| training episodes, of these fallen | mean return of all | evaluations: how many; their mean, worst, best |\n"
+    + "|---" * 5
+    + "|"
 )
 
 

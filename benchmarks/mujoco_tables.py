@@ -89,7 +89,8 @@ def learned_ends() -> str:
 def double_horizon() -> str:
     """Return over seeds beside the published one, and how long the runs took."""
     lines = [
-        "| task | real steps | seeds | mean ± std over seeds | worst | best | published, 8 seeds | minutes, one core |",
+        "| task | real steps | seeds | mean ± std over seeds | worst | best | published, 8 seeds | "
+        "minutes a seed, on one core unless said |",
         "|---" * 8 + "|",
     ]
     published = read_published()

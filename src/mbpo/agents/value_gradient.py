@@ -40,7 +40,7 @@ class ValueParams(NamedTuple):
 
 
 class ReturnBounds(NamedTuple):
-    """Between which values of Q are believed to lie: the scale of the critics, and where targets are cut."""
+    """Between which values of Q are believed to lie: the scale of the critics, and where target critics are cut."""
 
     low: Float[Array, ""]
     high: Float[Array, ""]
