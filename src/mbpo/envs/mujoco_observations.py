@@ -104,25 +104,31 @@ class _WithRestoredVelocities(MujocoEnv):
 
     LARGEST = np.inf
     """Where restored velocities are cut."""
-    _before: np.ndarray | None = None
-    """`qpos` before the last step; None where there was none."""
+    _before: tuple[np.ndarray, np.ndarray] | None = None
+    """`qpos` before the last step, and its velocities as they were seen; None where there was no step."""
 
     def set_state(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
         super().set_state(qpos, qvel)
         self._before = None
 
     def do_simulation(self, ctrl: np.ndarray, n_frames: int) -> None:
-        self._before = self.data.qpos.copy()
+        self._before = self.data.qpos.copy(), self._seen_velocities()
         super().do_simulation(ctrl, n_frames)
 
     def _get_obs(self) -> np.ndarray:
         obs: np.ndarray = super()._get_obs()  # type: ignore[misc]
-        if self._before is None:
-            return obs
-        # The velocity of x comes first and is left as it is: x is mostly not shown.
-        moved = (self.data.qpos - self._before)[1:]
-        obs[-len(moved) :] = restored(obs[-len(moved) :], moved, self.dt, CLIPPED_TO, self.LARGEST)
+        velocities = self._seen_velocities()
+        obs[-len(velocities) :] = velocities
         return obs
+
+    def _seen_velocities(self) -> np.ndarray:
+        """Of all but x, whose velocity comes first and is left as it is: x is mostly not shown."""
+        shown = np.clip(self.data.qvel[1:], -CLIPPED_TO, CLIPPED_TO)
+        if self._before is None:
+            return shown
+        positions, velocities = self._before
+        moved = (self.data.qpos - positions)[1:]
+        return restored(shown, moved, velocities, self.dt, CLIPPED_TO, self.LARGEST)
 
 
 class Walker2dRestoredObs(_WithRestoredVelocities, Walker2dEnv):
@@ -136,7 +142,7 @@ class Walker2dRestoredObsV5(_WithRestoredVelocities, walker2d_v5.Walker2dEnv):
 class HopperRestoredObs(_WithRestoredVelocities, HopperEnv):
     """`mbpo/HopperRestoredObs-v4`; takes the arguments of Hopper-v4. See `restored_velocities`."""
 
-    # A mean velocity does not tell on which side of 100, Hopper's bound, a step ended.
+    # What is told from positions does not say for sure on which side of 100, Hopper's bound, a step ended.
     LARGEST = np.nextafter(100.0, 0.0, dtype=np.float32)
 
 

@@ -2,8 +2,9 @@
 
 Where a sensor of velocity saturates, or an environment clips what it shows, a part of the state is hidden: two
 states that look the same move on differently, and no model can know which one it sees. But positions are still
-there. How far one moved in the last step, over the step's length, is its mean velocity then: not the one it
-ends with, and yet most of what was hidden. Nothing is used that was not shown, the step before included.
+there. How far one moved in the last step, over the step's length, is its mean velocity then. If that changed at an
+even rate, it is half-way between those that the step began and ended with (the trapezoidal rule), and the first
+of these is known. Nothing is used that was not shown, the steps before included.
 """
 
 from typing import Any
@@ -19,19 +20,27 @@ from mbpo.errors import UnsupportedEnvironment
 Env = gymnasium.Env[np.ndarray, Any]
 
 
-def restored(shown: np.ndarray, moved: np.ndarray, seconds: float, limit: float, largest: float = np.inf) -> np.ndarray:
-    """Velocities `[n]`: as shown below the limit; at it the mean one of the last step, if that is beyond.
+def restored(
+    shown: np.ndarray,
+    moved: np.ndarray,
+    before: np.ndarray,
+    seconds: float,
+    limit: float,
+    largest: float = np.inf,
+) -> np.ndarray:
+    """Velocities `[n]`: as shown below the limit; at it 2 · moved / seconds − before, if that is beyond.
 
     Args:
         shown: Velocities as shown, `[n]`, clipped to ±limit.
         moved: How far each position moved in the last step, `[n]`, in the order of the velocities.
+        before: Velocities that the step began with, `[n]`: what this told of them then, or what was shown.
         seconds: Length of the step, > 0.
         limit: Where velocities are clipped, > 0.
         largest: Where these are cut again, ≥ limit.
     """
     limit = shown.dtype.type(limit)  # As the numbers that were clipped to it have it.
-    mean = np.copysign(np.clip(np.sign(shown) * moved / seconds, limit, largest), shown)
-    return np.where(np.abs(shown) < limit, shown, mean)
+    ended_with = np.sign(shown) * (2 * moved / seconds - before)
+    return np.where(np.abs(shown) < limit, shown, np.copysign(np.clip(ended_with, limit, largest), shown))
 
 
 class RestoredVelocities(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, Any], RecordConstructorArgs):
@@ -72,7 +81,7 @@ class RestoredVelocities(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, Any], Re
         self._positions = slice(position, position + count)
         self._velocities = slice(velocity, velocity + count)
         self._limit, self._seconds = limit, seconds
-        self._before = np.empty(0)
+        self._before = np.empty(0), np.empty(0)
         low, high = space.low.copy(), space.high.copy()
         low[self._velocities], high[self._velocities] = -np.inf, np.inf
         self.observation_space = spaces.Box(low, high, dtype=space.dtype.type)
@@ -82,13 +91,14 @@ class RestoredVelocities(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, Any], Re
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """As the environment's own; nothing is restored yet."""
         obs, info = self.env.reset(seed=seed, options=options)
-        self._before = obs[self._positions].copy()
+        self._before = obs[self._positions].copy(), obs[self._velocities].copy()
         return obs, info
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """As the environment's own, with `restored` velocities."""
         obs, reward, terminated, truncated, info = self.env.step(action)
-        positions, seen = obs[self._positions], obs.copy()
-        seen[self._velocities] = restored(obs[self._velocities], positions - self._before, self._seconds, self._limit)
-        self._before = positions.copy()
+        positions, velocities = self._before
+        moved, seen = obs[self._positions] - positions, obs.copy()
+        seen[self._velocities] = restored(obs[self._velocities], moved, velocities, self._seconds, self._limit)
+        self._before = seen[self._positions].copy(), seen[self._velocities].copy()
         return seen, reward, terminated, truncated, info
