@@ -34,10 +34,12 @@ def told_from_positions(data: Transition) -> Transition:
     data = clipped(VELOCITIES)(data)
     obs, next_obs = np.array(data.obs), np.array(data.next_obs)
     count = VELOCITIES - 1
-    moved = next_obs[:, :count] - obs[:, :count]
     goes_on = np.append(False, (obs[1:] == next_obs[:-1]).all(axis=1))
-    next_obs[:, -count:] = restored(next_obs[:, -count:], moved, SECONDS, CLIP)
-    obs[goes_on] = next_obs[np.flatnonzero(goes_on) - 1]
+    for row in range(len(obs)):
+        if goes_on[row]:
+            obs[row] = next_obs[row - 1]
+        moved, before = next_obs[row, :count] - obs[row, :count], obs[row, -count:]
+        next_obs[row, -count:] = restored(next_obs[row, -count:], moved, before, SECONDS, CLIP)
     return data._replace(obs=jnp.asarray(obs), next_obs=jnp.asarray(next_obs))
 
 
