@@ -4,7 +4,7 @@ import csv
 from statistics import fmean
 
 from mujoco_tables import one_seed, variants
-from read_results import RESULTS, by_seed, ended_in, learning_curve, rows
+from read_results import RESULTS, by_seed, ended_in, evaluations, learning_curve, rows
 
 from mbpo.training.logbook import read_records
 
@@ -21,7 +21,8 @@ WALKER2D_SEED_1 = {
 }
 SEEN = {
     "clipped, as Walker2d-v4 shows them": "walker2d_v4_mbpo_dh",
-    "restored (`mbpo/Walker2dRestoredObs-v4`)": "walker2d_v4_restored",
+    "told from mean ones": "walker2d_v4_restored",
+    "told by the trapezoidal rule (`mbpo/Walker2dRestoredObs-v4`)": "walker2d_restored_mbpo_dh",
     "as they are (`mbpo/Walker2dUnclippedObs-v4`)": "walker2d_unclipped_mbpo_dh",
 }
 """Ways to see Walker2d's velocities, with the same settings."""
@@ -44,6 +45,45 @@ def clipped_velocities() -> str:
         names = ("fast_error", "fast_error_clipped", "error", "error_clipped")
         errors = " | ".join(f"{row[name]:.3f}" for name in names)
         lines.append(f"| {row['rows']:,.0f} | {100 * row['fast_share']:.0f} % | {errors} |")
+    return "\n".join(lines)
+
+
+def told_velocities() -> str:
+    """How far off ways to tell velocities beyond the limit are."""
+    lines = [
+        "| what is taken for it | root mean square error, rad/s | mean absolute | median absolute |",
+        "|---" * 4 + "|",
+    ]
+    with (RESULTS / "told_velocities.csv").open() as file:
+        for row in csv.DictReader(file):
+            errors = (float(row[name]) for name in ("root_mean_square", "mean_absolute", "median_absolute"))
+            lines.append(f"| {row['way']} | {' | '.join(f'{error:.2f}' for error in errors)} |")
+    return "\n".join(lines)
+
+
+def errors_by_velocities() -> str:
+    """Each run's own held-out error at some steps, by how it sees velocities: the mean over seeds, and how many."""
+    steps = range(10_000, 50_001, 5000)
+    lines = [f"| velocities | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 1) + "|"]
+    for seen, folder in SEEN.items():
+        runs = [read_records(path) for path in sorted((RESULTS / folder).glob("seed-*"))]
+        cells = []
+        for step in steps:
+            found = [it["model_holdout_error"] for run in runs for it in run if it["env_step"] == step]
+            cells.append(f"{fmean(found):.3f} ({len(found)})" if found else "-")
+        lines.append(f"| {seen} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def restored() -> str:
+    """Evaluations of each seed that sees velocities told from positions, in both ways."""
+    steps = range(10_000, 50_001, 5000)
+    lines = [f"| velocities | seed | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 2) + "|"]
+    for seen, folder in SEEN.items():
+        if seen.startswith("told"):
+            for path in sorted((RESULTS / folder).glob("seed-*")):
+                seed = int(path.name.removeprefix("seed-"))
+                lines.append(f"| {seen} | {seed} | {' | '.join(evaluations(folder, seed, steps))} |")
     return "\n".join(lines)
 
 
@@ -88,5 +128,7 @@ TABLES = {
     "walker2d_seeds": lambda: by_seed("walker2d_v4_mbpo_dh", range(3), range(20_000, 50_001, 2500)),
     "restored_velocities": restored_velocities,
     "walker2d_training": walker2d_training,
-    "walker2d_restored": lambda: by_seed("walker2d_v4_restored", range(2), range(10_000, 40_001, 2500)),
+    "told_velocities": told_velocities,
+    "errors_by_velocities": errors_by_velocities,
+    "walker2d_restored": restored,
 }

@@ -15,9 +15,10 @@ from fake_runs import FakeRunner
 from rich.console import Console
 from tiny_tasks import SHORT, flags, one_paragraph
 
-from mbpo.cli import compare, comparison_display, train
-from mbpo.cli.arguments import changed, options, parse
+from mbpo.cli import compare, comparison_display
+from mbpo.cli.arguments import changed, options
 from mbpo.cli.main import main
+from mbpo.cli.train_arguments import read_arguments, run_config
 from mbpo.training.comparison import check_trainable
 from mbpo.training.config import ALGOS, merge, section, to_dict
 from mbpo.training.presets import preset, presets
@@ -185,9 +186,8 @@ def test_a_run_gets_exactly_the_settings_asked_for(algo):
         given["angles"] = [2, 0]
         config = merge(base, given, where="a test")
         spelled = ["--algo", algo, *compare._options(config), "--steps", "5"]
-        defaults = train._defaults(preset(env_id, algo))
-        read = parse(train.ARGUMENTS[algo], [env_id, *spelled], prog="mbpo train", default=defaults)
-        assert train._run_config(read) == config
+        read = read_arguments([env_id, *spelled], preset(env_id, algo))
+        assert run_config(read, {}) == config
 
 
 @pytest.mark.parametrize("name", presets())
@@ -195,8 +195,7 @@ def test_every_setting_of_a_preset_can_be_spelled(name):
     env_id, algo = "Task-v1", presets()[name].algo
     config, plain = presets()[name].config(env_id), preset(env_id, algo)
     spelled = [env_id, "--algo", algo, *options(changed(to_dict(config.chosen), to_dict(plain.chosen)))]
-    read = parse(train.ARGUMENTS[algo], spelled, prog="mbpo train", default=train._defaults(plain))
-    assert train._run_config(read).chosen == config.chosen
+    assert run_config(read_arguments(spelled, plain), {}).chosen == config.chosen
 
 
 def test_options_and_changes_by_hand():
