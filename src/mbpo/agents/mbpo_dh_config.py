@@ -94,6 +94,8 @@ class HomoscedasticConfig:
     """Let the noise of imagined steps be as wide as the model is wrong on rows that it was not fitted to: before a
     fit on those that came since the last one, or after it on the held-out, whichever is more; of these there
     should be some hundred. Else as wide as on the rows that it learns from, as published."""
+    renewed_members: NonNegativeInt = 0
+    """Members that are fitted afresh at each refit, in turn. Not published; 0: none, as published."""
     end_margin: NonNegativeFloat = 0.0
     """Imagined episodes also end where the next state would with Gaussian noise on each number, of so many standard
     deviations of the real observations: for the actor, the critics' targets and long rollouts alike. Not published;

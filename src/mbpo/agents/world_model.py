@@ -17,6 +17,7 @@ from mbpo.model.ensemble import make_ensemble, unfitted
 from mbpo.model.fit import FitState, fit_ensemble
 from mbpo.model.homoscedastic import make_homoscedastic
 from mbpo.model.homoscedastic_fit import fit_homoscedastic
+from mbpo.model.renewal import renew_members
 from mbpo.model.reward import with_reward
 from mbpo.model.termination import (
     TerminationModel,
@@ -30,6 +31,7 @@ from mbpo.model.unseen_noise import with_unseen_noise
 from mbpo.types import Metrics, ModelStep, RewardFn, Spec, TerminationFn
 
 _TERMINATION_KEY = 0x7E42
+_RENEWAL_KEY = 0x4E3B
 
 
 def init_model(spec: Spec, config: ModelConfig | HomoscedasticConfig, key: Key[Array, ""]) -> FitState:
@@ -123,8 +125,27 @@ def _refit_homoscedastic(
 ) -> tuple[FitState, Metrics]:
     outputs = state.ensemble.targets.mean.shape[0]
     max_holdout = min(config.max_holdout, split.holdout_slots.shape[0])
+    begin = state
+    if config.renewed_members:
+        begin = renew_members(
+            state,
+            real,
+            split,
+            jax.random.fold_in(key, _RENEWAL_KEY),
+            count=config.renewed_members,
+            epochs=config.first_fit_factor * config.max_epochs,
+            hidden_sizes=config.hidden_sizes,
+            dropout=config.dropout,
+            learning_rate=config.learning_rate,
+            final_rate_share=config.final_rate_share,
+            batch_size=config.batch_size,
+            weight_decay=config.weight_decay,
+            weight_decay_rows=config.weight_decay_rows,
+            min_epoch_batches=config.min_epoch_batches,
+            max_epoch_batches=config.max_epoch_batches,
+        )
     fitted, metrics = fit_homoscedastic(
-        state,
+        begin,
         real,
         split,
         key,
