@@ -31,6 +31,8 @@ GONE_ON = {
     "noise as wide as the model is wrong (`--model.unseen-noise`)": "gone_on/restored-0{seed}-unseen_noise.csv",
 }
 WENT_ON = "walker2d_restored_unseen_noise"
+NOISE = {"as it is": "walker2d_v4_restored", "`--model.unseen-noise`": "walker2d_restored_unseen_noise_whole"}
+"""With restored velocities, from the start on."""
 RUNS = {
     "restored-00": "restored velocities, seed 0",
     "restored-01": "restored velocities, seed 1",
@@ -191,6 +193,17 @@ def gone_on() -> str:
     return f"| seed | {GONE_ON_HEAD}\n{gone_on_lines(found)}"
 
 
+def restored_noise() -> str:
+    """Evaluations with restored velocities, with the wider noise from the start on and without it."""
+    steps = range(10_000, 27_501, 2500)
+    lines = [f"| | seed | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 2) + "|"]
+    for name, folder in NOISE.items():
+        for path in sorted((RESULTS / folder).glob("seed-*")):
+            seed = int(path.name.removeprefix("seed-"))
+            lines.append(f"| {name} | {seed} | {' | '.join(evaluations(folder, seed, steps))} |")
+    return "\n".join(lines)
+
+
 def went_on() -> str:
     """Evaluations of the two runs with restored velocities that went on to the end with the wider noise."""
     steps = range(34_000, 50_001, 2000)
@@ -201,6 +214,7 @@ def went_on() -> str:
 
 TABLES = {
     "went_on": went_on,
+    "restored_noise": restored_noise,
     "actor_noise": actor_noise,
     "posture": posture,
     "before_falls": before_falls,
