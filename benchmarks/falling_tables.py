@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import fmean
 
-from read_results import RESULTS, ended_in, evaluations
+from read_results import RESULTS, by_way, ended_in, evaluations
 
 from mbpo.training.logbook import read_records
 
@@ -193,17 +193,6 @@ def gone_on() -> str:
     return f"| seed | {GONE_ON_HEAD}\n{gone_on_lines(found)}"
 
 
-def restored_noise() -> str:
-    """Evaluations with restored velocities, with the wider noise from the start on and without it."""
-    steps = range(10_000, 27_501, 2500)
-    lines = [f"| | seed | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 2) + "|"]
-    for name, folder in NOISE.items():
-        for path in sorted((RESULTS / folder).glob("seed-*")):
-            seed = int(path.name.removeprefix("seed-"))
-            lines.append(f"| {name} | {seed} | {' | '.join(evaluations(folder, seed, steps))} |")
-    return "\n".join(lines)
-
-
 def went_on() -> str:
     """Evaluations of the two runs with restored velocities that went on to the end with the wider noise."""
     steps = range(34_000, 50_001, 2000)
@@ -214,7 +203,7 @@ def went_on() -> str:
 
 TABLES = {
     "went_on": went_on,
-    "restored_noise": restored_noise,
+    "restored_noise": lambda: by_way("", NOISE, range(10_000, 27_501, 2500)),
     "actor_noise": actor_noise,
     "posture": posture,
     "before_falls": before_falls,

@@ -36,6 +36,16 @@ def by_seed(folder: str, seeds: range, steps: range) -> str:
     return "\n".join(lines)
 
 
+def by_way(head: str, ways: dict[str, str], steps: range) -> str:
+    """As `by_seed`, for each way and its folder, with all seeds there are; `head` says what the ways are of."""
+    lines = [f"| {head}| seed | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 2) + "|"]
+    for name, folder in ways.items():
+        for path in sorted((RESULTS / folder).glob("seed-*")):
+            seed = int(path.name.removeprefix("seed-"))
+            lines.append(f"| {name} | {seed} | {' | '.join(evaluations(folder, seed, steps))} |")
+    return "\n".join(lines)
+
+
 def learning_curve(folder: str, steps: tuple[int, ...]) -> str:
     """Return over seeds at some steps, of a folder that `seeds.py` wrote."""
     lines = ["| real steps | median | mean ± std over seeds | worst seed | best seed |", "|---|---|---|---|---|"]

@@ -4,7 +4,7 @@ import csv
 from statistics import fmean
 
 from mujoco_tables import one_seed, variants
-from read_results import RESULTS, by_seed, ended_in, evaluations, learning_curve, rows
+from read_results import RESULTS, by_seed, by_way, ended_in, learning_curve, rows
 
 from mbpo.training.logbook import read_records
 
@@ -26,6 +26,7 @@ SEEN = {
     "as they are (`mbpo/Walker2dUnclippedObs-v4`)": "walker2d_unclipped_mbpo_dh",
 }
 """Ways to see Walker2d's velocities, with the same settings."""
+TOLD = {seen: folder for seen, folder in SEEN.items() if seen.startswith("told")}
 MODELS_OF = {
     "Walker2d-v4, seed 2": "walker2d",
     "mbpo/Walker2dUnclippedObs-v4, seed 1 with every row and weights that decay": "walker2d_unclipped",
@@ -75,18 +76,6 @@ def errors_by_velocities() -> str:
     return "\n".join(lines)
 
 
-def restored() -> str:
-    """Evaluations of each seed that sees velocities told from positions, in both ways."""
-    steps = range(10_000, 50_001, 5000)
-    lines = [f"| velocities | seed | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 2) + "|"]
-    for seen, folder in SEEN.items():
-        if seen.startswith("told"):
-            for path in sorted((RESULTS / folder).glob("seed-*")):
-                seed = int(path.name.removeprefix("seed-"))
-                lines.append(f"| {seen} | {seed} | {' | '.join(evaluations(folder, seed, steps))} |")
-    return "\n".join(lines)
-
-
 def restored_velocities() -> str:
     """A model's error on what comes next, by how velocities are seen: on all rows / on those with one at the limit."""
     sizes = range(10_000, 25_001, 5000)
@@ -130,5 +119,5 @@ TABLES = {
     "walker2d_training": walker2d_training,
     "told_velocities": told_velocities,
     "errors_by_velocities": errors_by_velocities,
-    "walker2d_restored": restored,
+    "walker2d_restored": lambda: by_way("velocities ", TOLD, range(10_000, 50_001, 5000)),
 }
