@@ -3,7 +3,7 @@
 import csv
 
 from mujoco_tables import one_seed, variants
-from read_results import RESULTS, evaluations, learning_curve
+from read_results import RESULTS, by_way, learning_curve
 
 ANT = {
     "as it is": "ant_v4_mbpo_dh",
@@ -144,15 +144,6 @@ def upright() -> str:
     return "\n".join(table)
 
 
-def frames() -> str:
-    """Each seed with Ant's preset, by the frame it sees."""
-    steps = range(7500, 30_001, 2500)
-    lines = [f"| seen | seed | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 2) + "|"]
-    for name, folder in FRAMES.items():
-        lines += [f"| {name} | {seed} | {' | '.join(evaluations(folder, seed, steps))} |" for seed in range(3)]
-    return "\n".join(lines)
-
-
 def frame_errors() -> str:
     """What the world's frame costs a model of Ant."""
     table = [
@@ -171,7 +162,7 @@ def frame_errors() -> str:
 
 
 TABLES = {
-    "ant_frames": frames,
+    "ant_frames": lambda: by_way("seen ", FRAMES, range(7500, 30_001, 2500)),
     "frame_errors": frame_errors,
     "ant_ends": lambda: one_seed(ENDS, 0, range(7500, 30_001, 2500)),
     "ant_torso": lambda: learning_curve("ant_v4_torso_frame", (10_000, 15_000, 20_000, 25_000, 27_500, 30_000)),
