@@ -6,7 +6,8 @@ RUN is a run folder of double horizon on a task of MuJoCo. Its actor, actions sa
 through real episodes, and some of the states that it visits are drawn at random. From each of these, branches of
 80 steps are followed with the same actor: in the simulator, set back to that state, and in models. These are the run's
 own; that refitted to the run's rows once more; one fitted to the same rows from the start on, which this actor has
-not learned from; and the first refit again with other noise (`unseen_noise`). One line for each model and number of
+not learned from; and the first refit again with other noise: `unseen_noise`, and of its two errors that on held-out
+rows alone. One line for each model and number of
 steps: the share of branches alive, really and in the model; the correlation of the two over start states; and the
 mean reward of the steps taken so far.
 """
@@ -20,7 +21,7 @@ import csv
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,8 @@ import numpy as np
 from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState, World
 from mbpo.agents.value_gradient import sample_action
 from mbpo.envs.make import EnvSource
+from mbpo.model.ensemble import Ensemble
+from mbpo.model.unseen_noise import with_unseen_noise
 from mbpo.training.algorithms import load
 
 STATES, BRANCHES, STEPS = 64, 32, 80
@@ -47,6 +50,8 @@ class Starts(NamedTuple):
     obs: np.ndarray
     positions: np.ndarray
     velocities: np.ndarray
+    remembered: list[Any]
+    """What an environment that restores velocities has told before; None of others."""
 
 
 class Branches(NamedTuple):
@@ -66,28 +71,41 @@ def visited_states(env, act: Act) -> Starts:
         obs, _ = env.reset(seed=seed)
         over, step = False, 0
         while not over:
-            found.append((obs.astype(np.float32), body.data.qpos.copy(), body.data.qvel.copy()))
+            found.append((obs.astype(np.float32), body.data.qpos.copy(), body.data.qvel.copy(), remembered(body)))
             key = jax.random.fold_in(jax.random.key(seed), step)
             obs, _, terminated, truncated, _ = env.step(np.asarray(act(jnp.asarray(found[-1][0][None]), key))[0])
             over, step = terminated or truncated, step + 1
         seed += 1
     drawn = np.random.default_rng(0).choice(len(found), STATES, replace=False)
-    return Starts(*(np.repeat(np.stack([found[i][part] for i in drawn]), BRANCHES, axis=0) for part in range(3)))
+    arrays = (np.repeat(np.stack([found[i][part] for i in drawn]), BRANCHES, axis=0) for part in range(3))
+    return Starts(*arrays, [found[i][3] for i in drawn for _ in range(BRANCHES)])
+
+
+def remembered(body) -> Any:
+    return getattr(body, "_before", None)
+
+
+def set_back(body, positions: np.ndarray, velocities: np.ndarray, before: Any) -> None:
+    """To a state, and to what the environment had seen on its way there."""
+    body.set_state(positions, velocities)
+    if before is not None:
+        body._before = before
 
 
 def real_branches(env, act: Act, starts: Starts) -> Branches:
     """In the simulator, set to each branch's state before each of its steps."""
     body = env.unwrapped
     env.reset(seed=0)
-    obs, positions, velocities = (part.copy() for part in starts)
+    obs, positions, velocities, before = (part.copy() for part in starts)
     living = np.ones(len(obs), bool)
     alive, rewards = np.zeros((STEPS, len(obs)), bool), np.zeros((STEPS, len(obs)))
     for step in range(STEPS):
         actions = np.asarray(act(jnp.asarray(obs), jax.random.fold_in(jax.random.key(2), step)))
         for i in np.flatnonzero(living):
-            body.set_state(positions[i], velocities[i])
+            set_back(body, positions[i], velocities[i], before[i])
             obs[i], rewards[step, i], terminated, _, _ = body.step(actions[i])
             positions[i], velocities[i], living[i] = body.data.qpos, body.data.qvel, not terminated
+            before[i] = remembered(body)
         alive[step] = living
     return Branches(alive, rewards)
 
@@ -123,6 +141,15 @@ def models(agent: MBPODHAgent, state: MBPODHState) -> Iterator[tuple[str, World]
         owned = jax.tree.map(jnp.copy, (begin, state.termination))  # A fit takes over the buffers that it is given.
         ensemble, termination, _ = fitter._fit(*owned, state.real, agent.split, jax.random.key(11))
         yield name, World(ensemble.ensemble, termination)
+    yield "refitted, noise of held-out rows", World(held_out_noise(agent, state), state.termination)
+
+
+def held_out_noise(agent: MBPODHAgent, state: MBPODHState) -> Ensemble:
+    """The run's model refitted as above, with the error on held-out rows as its noise."""
+    before, termination = jax.tree.map(jnp.copy, (state.model, state.termination))
+    fitted, _, _ = agent._fit(before, termination, state.real, agent.split, jax.random.key(11))
+    rows = min(agent.config.model.max_holdout, agent.split.holdout_slots.shape[0])
+    return with_unseen_noise(state.model, fitted, state.real, agent.split, newest=0, max_holdout=rows)[0].ensemble
 
 
 def compared(real: Branches, model: Branches) -> Iterator[tuple[float, ...]]:

@@ -23,9 +23,10 @@ from mbpo.training.config import RunConfig
 from mbpo.training.doctor import examine
 from mbpo.training.logbook import METRICS_FILE, read_latest, read_records
 from mbpo.training.manifest import MANIFEST, PREVIOUS, _checksum, read_manifest
-from mbpo.training.restore import EPISODE_ACTIONS, EPISODE_OBS, _Without, restore_progress
+from mbpo.training.restore import _Without, restore_progress
 from mbpo.training.run_folder import CONFIG_FILE, read_description, write_description
 from mbpo.training.serialize import from_tensors
+from mbpo.training.snapshot import EPISODE_ACTIONS, EPISODE_OBS
 from mbpo.training.tensor_file import read_header, read_tensor
 
 KINDS = ("tensor file", "manifest", "forged manifest", "forged state", "progress", "records", "description", "doctor")

@@ -123,8 +123,8 @@ def test_learning_in_two_parts(make, whole):
 
 
 def test_the_files_say_what_the_agent_says(whole):
-    assert read_lines(whole._folder) == whole.records
-    assert json.loads((whole._folder / "config.json").read_text())["config"]["mbpo"]["utd_ratio"] == 2
+    assert read_lines(whole._home.folder) == whole.records
+    assert json.loads((whole._home.folder / "config.json").read_text())["config"]["mbpo"]["utd_ratio"] == 2
 
 
 def resumed(make, folder: Path, until: int = STEPS) -> MBPO:
@@ -137,8 +137,8 @@ def same_as(whole: MBPO, agent: MBPO) -> None:
     assert agent.env_step == whole.env_step
     assert same_weights(state(agent), state(whole))
     assert without_time(agent.records) == without_time(whole.records)
-    assert without_time(read_lines(agent._folder)) == without_time(whole.records)
-    assert final_file(agent._folder) == final_file(whole._folder)
+    assert without_time(read_lines(agent._home.folder)) == without_time(whole.records)
+    assert final_file(agent._home.folder) == final_file(whole._home.folder)
 
 
 def test_resumed_after_stopping_at_the_end_of_an_episode(make, whole, tmp_path):
@@ -292,7 +292,7 @@ def test_killed_and_resumed_from_the_command_line(make, whole, tmp_path):
     assert make.load(folder).env_step == 40
     assert train_in_a_process(0, "--resume", folder) == 0
     same = make.load(folder)
-    same._folder = Path(folder)
+    same._home.folder = Path(folder)
     same_as(whole, same)
 
 
@@ -356,12 +356,12 @@ def test_a_module_is_remembered(make, tmp_path):
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(make, whole):
-    before = {p: p.read_bytes() for p in whole._folder.rglob("*") if p.is_file()}
+    before = {p: p.read_bytes() for p in whole._home.folder.rglob("*") if p.is_file()}
     with pytest.raises(RunFolderError, match="already holds a run"):
-        make(out=whole._folder)
+        make(out=whole._home.folder)
     with pytest.raises(RunFolderError, match="already holds a run"):
-        whole.save(whole._folder)
-    assert {p: p.read_bytes() for p in whole._folder.rglob("*") if p.is_file()} == before
+        whole.save(whole._home.folder)
+    assert {p: p.read_bytes() for p in whole._home.folder.rglob("*") if p.is_file()} == before
 
 
 def test_nothing_is_written_before_training(make, tmp_path):
@@ -438,7 +438,7 @@ def test_a_checkpoint_of_other_settings(whole, tmp_path):
 
 def test_an_environment_of_another_shape(whole, tmp_path):
     with pytest.raises(CheckpointError) as caught:
-        MBPO.load(whole._folder, env=Script())
+        MBPO.load(whole._home.folder, env=Script())
     message = one_paragraph(str(caught.value))
     assert "3 observation numbers" in message
     assert "has 2" in message

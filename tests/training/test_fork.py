@@ -69,7 +69,7 @@ def test_it_can_be_gone_on_with_from_its_first_moment(tiny_run, tmp_path):
     """The folder is whole before a step is taken: a run that is killed in its first refit is not lost."""
     out = tmp_path / "fork"
     agent = MBPO.fork(tiny_run, out=out)
-    agent._begin()
+    agent._home.open(agent._run, agent._describe)
     agent.close()
     assert MBPO.load(out).env_step == 80
     resumed = MBPO.load(out, resume=True)

@@ -32,7 +32,7 @@ def test_resuming_and_beginning_are_refused(tmp_path):
             MBPO.load(folder, resume=True)
         assert "Another process is writing" in one_paragraph(str(caught.value))
         MBPO.load(folder).close()  # To read is allowed.
-        fresh._folder = folder
+        fresh._home.folder = folder
         with pytest.raises(RunFolderError, match="Another process is writing"):
             fresh.learn(5)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -58,7 +58,7 @@ def with_unseen_noise(
 
     Args:
         before: What the fit began with.
-        newest: How many of the newest rows that fit was the first to get; 0 if nobody knows.
+        newest: How many of the newest rows that fit was the first to get; 0 for the first error alone.
         max_holdout: Held-out rows to look at, at most.
     """
     slots, count = select_holdout_slots(split, replay.size, max_holdout)

@@ -32,12 +32,13 @@ from mbpo.training.device import multiply_in_float32
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.folder_lock import FolderLock
+from mbpo.training.home import Home
 from mbpo.training.logbook import Logbook, Record
 from mbpo.training.loop import Callback, Progress, Run
 from mbpo.training.memory import check_memory
 from mbpo.training.profile import REST, Profile
 from mbpo.training.reopen import branch_off, reopen
-from mbpo.training.restore import UnfinishedEpisode, restore_run, resume_episode
+from mbpo.training.restore import restore_run
 from mbpo.training.run_folder import Origin, check_unused, read_description, write_description
 from mbpo.training.seeding import Stream, stream_key
 from mbpo.training.signals import stop_on_signals
@@ -96,9 +97,9 @@ class Algorithm(abc.ABC):
         self._source, self.config = bind(env, self.algo, config, placed)
         if self.config.algo != self.algo:
             raise ConfigError(f"These are settings of a run of {self.config.algo}, not of {self.algo}.")
-        self._folder = None if out is None else Path(out)
-        if self._folder is not None:
-            check_unused(self._folder)
+        self._home = Home(None if out is None else Path(out))
+        if self._home.folder is not None:
+            check_unused(self._home.folder)
         self._env = self._source.training_env()
         self.spec: Any = spec_for(self._env, self.algo, self.config.angles)
         check_memory(self.config, self.spec)
@@ -109,10 +110,6 @@ class Algorithm(abc.ABC):
         if self._reward_fn is not None and not self.has_model:
             raise ConfigError(f"{self.algo} does not imagine rewards, so a reward function has no use with it.")
         self._evaluator = self._make_evaluator(self.config.seed)
-        self._unfinished: UnfinishedEpisode | None = None
-        self._begun = False
-        self._lock: FolderLock | None = None
-        self._origin: Origin | None = None
         self._predictions = 0
         agent = self._make_agent()
         self._run: Run[Any] = Run(
@@ -193,11 +190,11 @@ class Algorithm(abc.ABC):
             raise ConfigError(f"learn() takes a number of environment steps of at least 1, and got {steps!r}.")
         deadline, until = time.monotonic() + max_seconds, self._run.env_step + steps
         with stop_on_signals() as stop:
-            self._begin()
+            self._home.open(self._run, self._describe)
             if profile is not None:
                 profile.watch(self._run.agent)
                 self._run.profile = profile
-            with Heartbeat(self._folder, until, self._run) as heart:
+            with Heartbeat(self._home.folder, until, self._run) as heart:
                 self._run.profile.time(
                     REST,
                     self._run.train,
@@ -270,9 +267,12 @@ class Algorithm(abc.ABC):
         """
         folder = Path(folder)
         check_unused(folder)
-        config = write_description(folder, self.config, self.spec, env_by_id=self._env_by_id, origin=self._origin)
+        config = self._describe(folder)
         Logbook(folder, keep=self.records).close()
         self._run.save_to(folder, config=config)
+
+    def _describe(self, folder: Path) -> str:
+        return write_description(folder, self.config, self.spec, env_by_id=self._env_by_id, origin=self._home.origin)
 
     @classmethod
     def load(
@@ -333,7 +333,7 @@ class Algorithm(abc.ABC):
         Raises:
             CheckpointError: It is damaged, or of another kind of run.
         """
-        self._unfinished = restore_run(self._run, checkpoint, records)
+        self._home.unfinished = restore_run(self._run, checkpoint, records)
 
     def go_on_in(
         self,
@@ -344,35 +344,12 @@ class Algorithm(abc.ABC):
         origin: Origin | None = None,
     ) -> None:
         """Write to this folder from now on: a run's own, or a new one's whose `origin` is given; None: to none."""
-        self._folder, self._lock, self._origin = folder, lock, origin
+        self._home.folder, self._home.lock, self._home.origin = folder, lock, origin
         self._run.config_sha256 = config_sha256
-
-    def _begin(self) -> None:
-        """Open the folder and the first (or the interrupted) episode, once."""
-        if self._begun:
-            return
-        run = self._run
-        if self._folder is not None:
-            self._lock = self._lock or FolderLock(self._folder)
-            if self._unfinished is None or self._origin is not None:
-                check_unused(self._folder)
-                run.config_sha256 = write_description(
-                    self._folder, self.config, self.spec, env_by_id=self._env_by_id, origin=self._origin
-                )
-            run.logbook = Logbook(self._folder, keep=run.logbook.records)
-            run.folder = self._folder
-        if self._unfinished is not None:
-            resume_episode(run, self._unfinished)
-        if self._origin is not None and self._folder is not None:
-            run.saved, run.checkpoint_step = None, 0  # Its folder holds no checkpoint yet.
-            run.save()
-        self._begun = True
 
     def close(self) -> None:
         """Close the environments and files."""
         self._run.logbook.close()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        self._home.close()
         self._evaluator.close()
         self._run.episodes.close()

@@ -19,18 +19,18 @@ import numpy as np
 from mbpo.agents.base import Agent, Memory, State
 from mbpo.errors import EnvironmentFault, TrainingError, UnsupportedEnvironment
 from mbpo.training.checkpoint import write_checkpoint
+from mbpo.training.divergence import diverged
 from mbpo.training.episodes import Episodes
 from mbpo.training.evaluate import Evaluation, Evaluator
 from mbpo.training.logbook import Logbook, Record
 from mbpo.training.manifest import Manifest
 from mbpo.training.profile import NO_PROFILE, NoProfile
 from mbpo.training.seeding import Stream, step_keys, stream_key
-from mbpo.training.serialize import nonfinite_names, split
+from mbpo.training.serialize import nonfinite_names
 from mbpo.training.signals import Interrupted, StopRequest
+from mbpo.training.snapshot import snapshot
 from mbpo.types import Transition
 
-EPISODE_ACTIONS, EPISODE_OBS = "episode.actions", "episode.obs"
-"""Names, in a checkpoint, of what the unfinished episode needs to be returned to."""
 CHECKPOINT_SHARE = 0.05
 """Checkpoints may take this share of a run's time; cheap ones are written after every episode."""
 MAX_STEPS_BETWEEN_CHECKPOINTS = 1000
@@ -288,17 +288,13 @@ class Run(Generic[State]):
         Raises:
             TrainingError: The state is not finite (nothing is written), or the disk refused.
         """
-        tensors, rings = split(self.state)
+        tensors, rings = snapshot(self.agent, self.state, self.episodes)
         if nonfinite_names(tensors):  # Rows are looked at when they enter a replay buffer.
             raise self._diverged()
-        log = self.episodes.log
-        width = self.agent.spec.action_dim
-        tensors[EPISODE_ACTIONS] = np.array(log.actions, np.float32).reshape(log.length, width)
-        tensors[EPISODE_OBS] = self.episodes.obs
         progress = {
             "env_step": self.env_step,
             "wall_time": self.wall_time,
-            "episode": log.index,
+            "episode": self.episodes.log.index,
             "records": self.logbook.count,
             "latest": self._latest_floats(),
             **({} if self.unreported is None else {"unreported": self.unreported}),
@@ -308,14 +304,5 @@ class Run(Generic[State]):
         return write_checkpoint(place, tensors, progress, rings, grown=grown, last=last, config=config)
 
     def _diverged(self) -> TrainingError:
-        """Name the first quantity that is not finite."""
-        values = {name: float(value) for name, value in self.latest.items()}
-        bad = [f"the metric '{name}' is {value}" for name, value in values.items() if not np.isfinite(value)]
-        bad += [f"the weights '{name}' are not finite" for name in nonfinite_names(self.state)]
-        what = bad[0] if bad else "the policy's action is not finite"
-        saved = self.folder is not None and self.checkpoint_step > 0
-        kept = f" The checkpoint of step {self.checkpoint_step} is kept." if saved else ""
-        return TrainingError(
-            f"Training diverged at environment step {self.env_step}: {what}.{kept} What usually helps: "
-            f"{self.agent.steadier}."
-        )
+        kept = self.checkpoint_step if self.folder is not None and self.checkpoint_step > 0 else None
+        return diverged(self.agent, self.state, self.latest, env_step=self.env_step, checkpoint_step=kept)

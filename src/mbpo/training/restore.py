@@ -11,9 +11,10 @@ import numpy as np
 from mbpo.errors import CheckpointError, EnvironmentFault
 from mbpo.training.checkpoint import Checkpoint
 from mbpo.training.logbook import METRICS_FILE, Logbook, Record, is_record
-from mbpo.training.loop import EPISODE_ACTIONS, EPISODE_OBS, Run
+from mbpo.training.loop import Run
 from mbpo.training.run_folder import CONFIG_FILE, RunDescription
 from mbpo.training.serialize import from_tensors
+from mbpo.training.snapshot import EPISODE_ACTIONS, EPISODE_OBS
 from mbpo.types import Spec, TabularSpec
 
 
