@@ -34,9 +34,11 @@ WENT_ON = "walker2d_restored_unseen_noise"
 NOISE = {"as it is": "walker2d_v4_restored", "`--model.unseen-noise`": "walker2d_restored_unseen_noise_whole"}
 """With restored velocities, from the start on."""
 RUNS = {
-    "restored-00": "restored velocities, seed 0",
-    "restored-01": "restored velocities, seed 1",
+    "restored-00": "velocities told from the mean, at 33,001 steps, seed 0",
+    "restored-01": "velocities told from the mean, at 33,001 steps, seed 1",
     "steadier-00": "Walker2d-v4, real rows, a clearer and slower actor, seed 0",
+    "trapezoid-00": "velocities told by the trapezoidal rule, at 50,000 steps, seed 0",
+    "trapezoid-01": "velocities told by the trapezoidal rule, at 50,000 steps, seed 1",
     "unseen_noise-00": "Walker2d-v4, unseen noise from the start on, seed 0",
 }
 """Whose branches were followed."""
