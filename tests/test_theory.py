@@ -160,6 +160,10 @@ def test_total_variation_in_more_dimensions_is_bounded():
         assert sampled - 0.01 <= bound <= min(1.0, 3 * sampled)
     same = np.ones((4, 2))
     np.testing.assert_allclose(gaussian_total_variation(same, same, same, same), 0, atol=1e-7)
+    # Standard deviations that are one rounding apart: some of the overlaps come out above 1.
+    stds = np.random.default_rng(1).uniform(0.5, 2, (200, 2))
+    near = gaussian_total_variation(0 * stds, stds, 0 * stds, np.nextafter(stds, 3))
+    np.testing.assert_allclose(near, 0, atol=1e-7)
     one = np.ones((4, 1))
     exact = univariate_total_variation(one[:, 0], one[:, 0], 2 * one[:, 0], 3 * one[:, 0])
     np.testing.assert_allclose(gaussian_total_variation(one, one, 2 * one, 3 * one), exact)

@@ -147,8 +147,9 @@ def gaussian_total_variation(
     if np.shape(mean_one)[-1] == 1:
         return separate
     variance = 0.5 * (std_one**2 + std_two**2)
-    log_overlap = 0.5 * np.log(std_one * std_two / variance) - (mean_one - mean_two) ** 2 / (8 * variance)
-    return np.minimum(separate, np.sqrt(-np.expm1(2 * log_overlap.sum(axis=-1))))
+    log_overlaps = 0.5 * np.log(std_one * std_two / variance) - (mean_one - mean_two) ** 2 / (8 * variance)
+    log_overlap = np.minimum(log_overlaps.sum(axis=-1), 0.0)  # Rounding may put that of equal ones above.
+    return np.minimum(separate, np.sqrt(-np.expm1(2 * log_overlap)))
 
 
 def univariate_total_variation(

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import PointMass, linear_mlp
 
-from mbpo.agents.config import BoundConfig, InfopropConfig, MacuraConfig, MBPOConfig, RolloutLengthConfig, SACConfig
+from mbpo.agents.config import (
+    BoundConfig,
+    InfopropConfig,
+    MacuraConfig,
+    MBPOConfig,
+    ModelConfig,
+    RolloutLengthConfig,
+    SACConfig,
+)
 from mbpo.agents.gating import Behaviour, init_gate_state, policy_shift, uniform_behaviour
 from mbpo.agents.mbpo import MBPOAgent
 from mbpo.data.replay import insert, make_replay
@@ -76,6 +84,30 @@ def test_the_imagined_buffer_holds_the_longest_rollouts(gate, longest, scheduled
     assert capacity == 2 * config.num_branches * config.max_rollout_length
 
 
+@pytest.mark.parametrize("gate", ["bound", "macura", "infoprop"])
+def test_a_learned_reward_that_is_not_used_is_not_judged(gate):
+    config = MBPOConfig(
+        random_steps=10, replay_capacity=40, epoch_length=10, model_train_freq=10, rollout_batch_size=4, rollout=gate,
+        model=ModelConfig(hidden_sizes=(8,), max_epochs=2, batch_size=8),
+        sac=SACConfig(hidden_sizes=(8,)),
+        infoprop=InfopropConfig(branches=4, max_length=3), macura=MacuraConfig(max_length=3),
+    )  # fmt: skip
+    found = []
+    for reward_fn in (None, lambda obs, action, next_obs: 0.0 * obs[:, 0]):
+        agent = MBPOAgent(SPEC, config, PointMass.terminated, jax.random.key(0), reward_fn)
+        state = agent.init(jax.random.key(1))
+        rng = np.random.default_rng(0)
+        for step in range(20):
+            # What is paid is noise: a reward that cannot be learned.
+            row = PointMass.transition(rng.uniform(), rng.uniform(-1, 1, 1).astype(np.float32))
+            row = row._replace(reward=np.float32(100 * rng.standard_normal()))
+            state, _ = agent.improve(state, row, step if step < 10 else 9, jax.random.key(step))
+            if step in (9, 19):
+                state, metrics = agent.learn_model(state, step + 1, jax.random.key(100 + step))
+        found.append(metrics)
+    assert float(found[1]["on_policy_error"]) < float(found[0]["on_policy_error"])
+
+
 def test_infoprops_branches_can_be_set_and_default_to_the_published_rows():
     assert MBPOConfig(rollout="infoprop").num_branches == 1000  # 100 steps of each: 100k rows.
     assert MBPOConfig(rollout="infoprop", infoprop=InfopropConfig(branches=7)).num_branches == 7
@@ -87,6 +119,8 @@ def test_infoprops_branches_can_be_set_and_default_to_the_published_rows():
         ({"rollout": "horizon"}, "schedule"),
         ({"rollout": "bound", "sac": SACConfig(gamma=1.0)}, "sac.gamma"),
         ({"rollout": "bound", "sac": SACConfig(gamma=0.0)}, "sac.gamma"),
+        ({"rollout": "macura", "model": ModelConfig(num_elites=1)}, "at least 2 are needed"),
+        ({"rollout": "infoprop", "model": ModelConfig(ensemble_size=1, num_elites=1)}, "at least 2 are needed"),
     ],
 )
 def test_impossible_choices_are_refused(settings, words):

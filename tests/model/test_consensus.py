@@ -66,6 +66,23 @@ def test_the_fused_step_has_the_moments_of_its_formula():
     np.testing.assert_allclose(one_step_losses(ensemble, OBS[:5], ACTION[:5]), out.uncertainty[:5], rtol=1e-5)
 
 
+def test_outputs_that_nothing_is_imagined_with_do_not_count():
+    ensemble = ensemble_of(-1.0, 1.0, 50.0)
+    for outputs, width in ((None, 2), (1, 1)):
+        assert as_fused_step(ensemble, never, outputs)(OBS, ACTION, jax.random.key(1)).uncertainty.shape[-1] == width
+        assert one_step_losses(ensemble, OBS[:5], ACTION[:5], outputs).shape == (5, width)
+    key = jax.random.key(1)
+    whole, part = (as_disagreeing_step(ensemble, never, outputs)(OBS, ACTION, key) for outputs in (None, 1))
+    np.testing.assert_array_equal(whole.next_obs, part.next_obs)
+    np.testing.assert_array_equal(whole.reward, part.reward)
+    exact = ensemble_of(0.0, 0.0, 0.0)
+    wrong_reward = Transition(
+        jnp.zeros((3, 1)), jnp.zeros((3, 1)), jnp.full(3, 50.0), jnp.ones((3, 1)), jnp.zeros(3, bool)
+    )
+    assert float(one_step_error(exact, wrong_reward, resolution=0.5)) > 0.9
+    assert float(one_step_error(exact, wrong_reward, resolution=0.5, outputs=1)) < 0.2
+
+
 def error_of(ensemble, delta, resolution=0.5):
     """The one-step error on a row whose Δobs is `delta` in normalised units, with the reward exactly right."""
     next_obs = jnp.full((3, 1), 1 + float(ensemble.targets.std[0]) * delta)

@@ -79,16 +79,24 @@ def test_nothing_ends_before_an_end_was_seen(rows):
     assert {name: float(value) for name, value in metrics.items()} == pytest.approx(dict.fromkeys(metrics, 0.0))
 
 
-def test_where_everything_ends_nothing_breaks():
+def test_where_everything_ends_an_end_is_certain():
+    """A task of one step: no row says what going on would look like."""
     model, metrics = fit(FRESH, world(50, lambda next_obs, rng: np.ones(len(next_obs), bool)), SPLIT, KEY)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model))
     assert float(metrics["termination_rate"]) == 1.0
+    assert float(metrics["termination_brier"]) < 1e-6
+    assert float(metrics["termination_missed"]) == 0.0
+    obs, action = jax.random.normal(KEY, (100, 3)), jnp.zeros((100, 1))
+    assert np.all(termination_logit(model, obs, action, obs) > 20)
+    # Once a row goes on, its chance is learned.
+    later, _ = fit(model, world(50, lambda next_obs, rng: np.arange(len(next_obs)) > 20), SPLIT, KEY)
+    assert abs(float(later.log_odds)) < 3
 
 
 def test_more_data_recompile_nothing():
-    before = fit._cache_size()
-    for rows in (10, 500, CAPACITY):
-        fit(FRESH, world(rows, lambda next_obs, rng: next_obs[:, 0] > 1), SPLIT, KEY)
+    before, model = fit._cache_size(), FRESH
+    for rows in (10, 500, CAPACITY):  # What a fit returns is what the next one begins with.
+        model, _ = fit(model, world(rows, lambda next_obs, rng: next_obs[:, 0] > 1), SPLIT, KEY)
     assert fit._cache_size() - before <= 1
 
 

@@ -89,7 +89,7 @@ class ModelConfig:
     """Share of real rows never trained on."""
     bootstrap: bool = True
     """Draw each member's rows with replacement, so that it learns from about two thirds of those that are not held
-    out, as published; else every member learns from all of these. What learns when episodes end does likewise."""
+    out, as published; else every member learns from all of these, as what learns when episodes end does anyway."""
     max_holdout: PositiveInt = 5000
     """Held-out rows scored after each epoch, at most."""
     patience: PositiveInt = 5
@@ -235,6 +235,15 @@ class MBPOConfig:
         if self.rollout == "bound" and not 0 < self.sac.gamma < 1:
             raise ConfigError(
                 f"rollout 'bound' needs 0 < sac.gamma < 1, not {self.sac.gamma}: at 1 no bound is finite."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _elites_are_compared(self) -> "MBPOConfig":
+        if self.rollout in ("macura", "infoprop") and self.model.num_elites < 2:
+            raise ConfigError(
+                f"rollout '{self.rollout}' compares the model's elites with each other, and model.num_elites is "
+                f"{self.model.num_elites}: at least 2 are needed, or another rollout."
             )
         return self
 

@@ -84,14 +84,17 @@ def policy_shift(actor: MLP, real: Replay, behaviour: Replay[Behaviour]) -> Floa
     return gaussian_total_variation(mean, log_std, then.mean, then.log_std).mean()
 
 
-def measure(actor: MLP, model: FitState, real: Replay, state: GateState, config: MBPOConfig) -> Metrics:
-    """The bound's terms and k*, to be called before the model is refitted.
+def measure(
+    actor: MLP, model: FitState, real: Replay, state: GateState, config: MBPOConfig, *, outputs: int | None = None
+) -> Metrics:
+    """The bound's terms and k*, to be called before the model is refitted; `outputs`: see `consensus`.
 
     ε_m′ is the error of the model as it was fitted last on the transitions since: states of the
     current policy (as of one refit), which the model has never seen. It is 1 before the first fit.
     """
     rows = min(config.model_train_freq, MAX_ERROR_ROWS, real.capacity)
-    error = one_step_error(model.ensemble, take(real, newest_slots(real, rows)), resolution=config.bound.resolution)
+    newest, resolution = take(real, newest_slots(real, rows)), config.bound.resolution
+    error = one_step_error(model.ensemble, newest, resolution=resolution, outputs=outputs)
     error = jnp.where(model.num_fits > 0, error, 1.0)
     shift = policy_shift(actor, real, state.behaviour)
     return {
@@ -111,6 +114,7 @@ def gated_world(
     key: Key[Array, ""],
     *,
     config: MBPOConfig,
+    outputs: int | None = None,
 ) -> tuple[ModelStep, Gate, Threshold]:
     """The model to branch in, when its branches stop, and MACURA's updated threshold.
 
@@ -118,9 +122,10 @@ def gated_world(
         start_obs: Where the branches begin. MACURA's κ is set on these states, each with an action
             of the policy drawn for the purpose: the first rollout step, in distribution.
         key: Consumed where a threshold needs draws.
+        outputs: See `consensus`.
     """
     if config.rollout == "macura":
-        model_step = as_disagreeing_step(ensemble, termination_fn)
+        model_step = as_disagreeing_step(ensemble, termination_fn, outputs)
         action_key, model_key = jax.random.split(key)
         first = model_step(start_obs, policy(start_obs, action_key), model_key)
         macura = config.macura
@@ -132,12 +137,12 @@ def gated_world(
         infoprop = config.infoprop
         rows = sample_rows(real, key, (infoprop.calibration_rows,))
         limits = loss_limits(
-            one_step_losses(ensemble, rows.obs, rows.action),
+            one_step_losses(ensemble, rows.obs, rows.action, outputs),
             step_quantile=infoprop.step_quantile,
             path_quantile=infoprop.path_quantile,
             horizon=infoprop.horizon,
         )
-        return as_fused_step(ensemble, termination_fn), infoprop_gate(limits), threshold
+        return as_fused_step(ensemble, termination_fn, outputs), infoprop_gate(limits), threshold
     return as_model_step(ensemble, termination_fn), open_gate(), threshold
 
 
@@ -154,14 +159,16 @@ def gated_rollouts(
     termination_fn: TerminationFn,
     complete: Callable[[ModelStep], ModelStep],
     config: MBPOConfig,
+    outputs: int | None = None,
 ) -> tuple[Replay, GateState, Metrics]:
     """`branched_rollouts` from replayed real states, stopped as the settings say.
 
     Args:
         rollout_length: Steps per branch, at most.
         complete: Puts in what the ensemble does not say, see `world_model.completed`.
+        outputs: See `consensus`.
     """
-    start_key, rollout_key = jax.random.split(key)
+    start_key, rollout_key, gate_key = jax.random.split(key, 3)
     start_obs = sample_rows(real, start_key, (config.num_branches,)).obs
     model_step, gate, threshold = gated_world(
         ensemble,
@@ -170,8 +177,9 @@ def gated_rollouts(
         real,
         start_obs,
         state.threshold,
-        jax.random.fold_in(key, 1),
+        gate_key,
         config=config,
+        outputs=outputs,
     )
     imagined, metrics = branched_rollouts(
         complete(model_step),

@@ -98,6 +98,8 @@ class MBPOAgent(Agent[MBPOState]):
         self.reward_fn = reward_fn
         if reward_fn is not None:
             check_reward_fn(reward_fn, spec)
+        # Nothing is imagined with a learned reward where another is given, so gates do not judge it.
+        self._outputs = None if reward_fn is None else spec.obs_dim
         self.split = split_rows(config.model, config.replay_capacity, key)
 
     def init(self, key: Key[Array, ""]) -> MBPOState:
@@ -204,7 +206,8 @@ class MBPOAgent(Agent[MBPOState]):
 
     @partial(jax.jit, static_argnums=0)
     def _measure(self, state: MBPOState) -> Metrics:
-        return measure(state.sac.params.actor, state.model, state.real, state.gate, self.config)
+        sac, outputs = state.sac.params, self._outputs
+        return measure(sac.actor, state.model, state.real, state.gate, self.config, outputs=outputs)
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _fit(self, state: MBPOState, split: DataSplit, key: Key[Array, ""]) -> tuple[MBPOState, Metrics]:
@@ -252,6 +255,7 @@ class MBPOAgent(Agent[MBPOState]):
             termination_fn=self.termination_fn or never,
             complete=lambda model_step: completed(model_step, self.reward_fn, state.termination),
             config=self.config,
+            outputs=self._outputs,
         )
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)

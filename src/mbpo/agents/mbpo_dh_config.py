@@ -83,7 +83,7 @@ class HomoscedasticConfig:
     """AdamW, at the second epoch of a fit, the highest. Published: 1e-3."""
     final_rate_share: Annotated[float, Gt(0), Le(1)] = 0.03
     """The learning rate of a fit's first and last epoch as a share of that; it falls linearly from the second
-    on. Published: 1."""
+    on (a fit of two epochs ends at all of it). Published: 1."""
     batch_size: PositiveInt = 128
     """Rows per member and gradient step. Published: 2048."""
     weight_decay: NonNegativeFloat = 1e-3
@@ -104,7 +104,7 @@ class HomoscedasticConfig:
     """Share of real rows never trained on."""
     bootstrap: bool = True
     """Draw each member's rows with replacement, so that it learns from about two thirds of those that are not
-    held out; else every member learns from all of these. What learns when episodes end does likewise.
+    held out; else every member learns from all of these, as what learns when episodes end does anyway.
     Published: weights drawn from an exponential distribution."""
     max_holdout: PositiveInt = 5000
     """Held-out rows scored after each epoch, at most."""
@@ -167,7 +167,8 @@ class MBPODHConfig:
     rollout_length: PositiveInt = 20
     """Steps of each, without gradients."""
     retain_rollouts: PositiveInt = 10
-    """Rounds of long rollouts whose states are kept to start from."""
+    """Rounds of long rollouts whose states are kept to start from, if none ends early; more where some do: what is
+    kept is so many states."""
     learner: ValueGradientConfig = field(default_factory=ValueGradientConfig)
     model: HomoscedasticConfig = field(default_factory=HomoscedasticConfig)
 

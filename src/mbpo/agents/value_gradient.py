@@ -137,7 +137,7 @@ def short_rollout(
         action, log_prob = act(obs, t)
         out = model_step(obs, action, jax.random.fold_in(key, 2 * t + 1))
         survives = alive & ~out.terminated
-        # A dead row keeps a harmless state: it is still computed (static shapes), never counted.
+        # A dead row keeps a harmless state: it is still computed (static shapes), and counts for no value.
         next_obs = jnp.where(survives[:, None], out.next_obs, start_obs)
         return (next_obs, survives), (obs, action, out.reward, log_prob, alive)
 

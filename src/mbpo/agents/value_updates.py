@@ -76,7 +76,10 @@ def target_q(
 def moved_bounds(
     bounds: ReturnBounds, rollout: ShortRollout, alpha: Float[Array, ""], config: ValueGradientConfig
 ) -> ReturnBounds:
-    """A small step towards quantiles of the soft rewards divided by 1 − γ, and 0: what an end is worth."""
+    """A small step towards quantiles of the soft rewards divided by 1 − γ, and 0: what an end is worth.
+
+    Where a branch has ended, the steps are counted that it takes from its start instead: steps from real states too.
+    """
     soft = (rollout.rewards - alpha * rollout.log_probs[:-1]).reshape(-1)
     tails = jnp.asarray([config.bound_quantile, 1 - config.bound_quantile])
     low, high = jnp.quantile(soft, tails) / (1 - config.gamma)

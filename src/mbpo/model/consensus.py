@@ -3,6 +3,9 @@
 `ensemble.as_model_step` evaluates one member per row, and is several times cheaper; what the members
 disagree on can only be known by evaluating all of them. All in normalised target units, so that no
 output counts more for being large.
+
+`outputs` says how many of the targets count, from the first on: all but the last, the reward, where another reward
+is put in its place; None: all.
 """
 
 import jax
@@ -36,7 +39,7 @@ def _draw_member(
     return mean[chosen] + std[chosen] * standard_normal(noise_key, mean.shape[1:])
 
 
-def as_disagreeing_step(ensemble: Ensemble, termination_fn: TerminationFn) -> ModelStep:
+def as_disagreeing_step(ensemble: Ensemble, termination_fn: TerminationFn, outputs: int | None = None) -> ModelStep:
     """TS1 as `as_model_step`, with MACURA's disagreement u as the uncertainty of each row."""
 
     def model_step(
@@ -45,14 +48,13 @@ def as_disagreeing_step(ensemble: Ensemble, termination_fn: TerminationFn) -> Mo
         mean, log_var = predict_elites(ensemble, obs, action)
         target = ensemble.targets.denormalize(_draw_member(mean, jnp.exp(0.5 * log_var), key))
         next_obs, reward = split_prediction(ensemble, obs, target)
-        return ModelOutput(
-            next_obs, reward, termination_fn(obs, action, next_obs), disagreement(mean, jnp.exp(log_var))
-        )
+        u = disagreement(mean[..., :outputs], jnp.exp(log_var[..., :outputs]))
+        return ModelOutput(next_obs, reward, termination_fn(obs, action, next_obs), u)
 
     return model_step
 
 
-def as_fused_step(ensemble: Ensemble, termination_fn: TerminationFn) -> ModelStep:
+def as_fused_step(ensemble: Ensemble, termination_fn: TerminationFn, outputs: int | None = None) -> ModelStep:
     """Infoprop's step: a member's draw corrected towards the fused estimate.
 
     The uncertainty of each row is the information lost in each output, in bits.
@@ -67,21 +69,24 @@ def as_fused_step(ensemble: Ensemble, termination_fn: TerminationFn) -> ModelSte
         centre, var = condition(fuse(mean, jnp.exp(log_var)), drawn)
         noise = jnp.sqrt(var) * standard_normal(noise_key, centre.shape)
         next_obs, reward = split_prediction(ensemble, obs, ensemble.targets.denormalize(centre + noise))
-        return ModelOutput(next_obs, reward, termination_fn(obs, action, next_obs), information_loss(var))
+        lost = information_loss(var[..., :outputs])
+        return ModelOutput(next_obs, reward, termination_fn(obs, action, next_obs), lost)
 
     return model_step
 
 
 def one_step_losses(
-    ensemble: Ensemble, obs: Float[Array, "batch obs"], action: Float[Array, "batch act"]
+    ensemble: Ensemble, obs: Float[Array, "batch obs"], action: Float[Array, "batch act"], outputs: int | None = None
 ) -> Float[Array, "batch out"]:
     """Infoprop's information loss l at given states and actions, in bits per output."""
     mean, log_var = predict_elites(ensemble, obs, action)
     fused = fuse(mean, jnp.exp(log_var))
-    return information_loss((1 - fused.gain) * fused.var)
+    return information_loss(((1 - fused.gain) * fused.var)[..., :outputs])
 
 
-def one_step_error(ensemble: Ensemble, rows: Transition, *, resolution: float) -> Float[Array, ""]:
+def one_step_error(
+    ensemble: Ensemble, rows: Transition, *, resolution: float, outputs: int | None = None
+) -> Float[Array, ""]:
     """ε_m′: how far one-step predictions are from what happened, as a total variation from 0 to 1.
 
         mean over rows and elites of TV( N(μ_e, σ_e² + w²), N(y, w²) )
@@ -100,8 +105,8 @@ def one_step_error(ensemble: Ensemble, rows: Transition, *, resolution: float) -
     Args:
         rows: For an on-policy error: the current policy's own, not yet fitted to.
     """
-    mean, log_var = predict_elites(ensemble, rows.obs, rows.action)
-    y = ensemble.targets.normalize(make_targets(ensemble, rows))
+    mean, log_var = (of[..., :outputs] for of in predict_elites(ensemble, rows.obs, rows.action))
+    y = ensemble.targets.normalize(make_targets(ensemble, rows))[..., :outputs]
     log_width = jnp.broadcast_to(jnp.log(jnp.asarray(resolution, jnp.float32)), mean.shape)
     log_std = 0.5 * jnp.logaddexp(log_var, 2 * log_width)
     return gaussian_total_variation(mean, log_std, jnp.broadcast_to(y, mean.shape), log_width).mean()

@@ -38,7 +38,7 @@ class TerminationModel(eqx.Module):
     network: MLP
     inputs: Normalizer
     log_odds: Float[Array, ""]
-    """Of an end among all rows trained on; `NEVER` while there is none."""
+    """Of an end among all rows trained on; `NEVER` while there is none, -`NEVER` where there is nothing else."""
     temperature: Float[Array, ""]
 
 
@@ -55,7 +55,7 @@ def make_termination_model(
     return TerminationModel(
         network=make_mlp(key, inputs.mean.shape[0], HIDDEN_SIZES, 1, activation=jax.nn.silu),
         inputs=inputs,
-        log_odds=jnp.asarray(NEVER),
+        log_odds=jnp.asarray(NEVER, jnp.float32),  # Of its own type: what a fit returns is compiled for once.
         temperature=jnp.ones(()),
     )
 
@@ -68,7 +68,7 @@ def termination_logit(
 ) -> Float[Array, "*batch"]:
     """The calibrated log odds that the episode ends in `next_obs`."""
     raw = model.network(model.inputs.normalize(jnp.concatenate([obs, action, next_obs], axis=-1)))[..., 0]
-    return jnp.where(model.log_odds > NEVER, raw / model.temperature + model.log_odds, NEVER)
+    return jnp.where(jnp.abs(model.log_odds) < -NEVER, raw / model.temperature + model.log_odds, model.log_odds)
 
 
 def draw_ends(
@@ -124,8 +124,8 @@ def fit_termination(
     features = jnp.concatenate([real.data.obs, real.data.action, real.data.next_obs], axis=-1)
     inputs = fit_normalizer(features, valid_mask(real), model.inputs.angles)
     network = _train(model.network, inputs, real, rows, key)
-    seen = (rows.num_ends > 0) & (rows.num_others > 0)
-    log_odds = jnp.where(seen, jnp.log(rows.num_ends / jnp.maximum(rows.num_others, 1)), NEVER)
+    odds = jnp.log(rows.num_ends / jnp.maximum(rows.num_others, 1))
+    log_odds = jnp.where(rows.num_ends == 0, NEVER, jnp.where(rows.num_others == 0, -NEVER, odds))
     fitted = TerminationModel(network, inputs, log_odds, jnp.ones(()))
     slots, count = select_holdout_slots(split, real.size, min(MOST_HOLDOUT, split.holdout_slots.shape[0]))
     holdout, counted = take(real, slots), jnp.arange(slots.shape[0]) < count
