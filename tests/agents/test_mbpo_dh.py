@@ -10,7 +10,9 @@ from oracles import PointMass
 
 from mbpo.agents.mbpo_dh import MBPODHAgent
 from mbpo.agents.mbpo_dh_config import HomoscedasticConfig, MBPODHConfig, ValueGradientConfig
+from mbpo.agents.value_gradient import mean_action, q_values
 from mbpo.agents.world_model import refit
+from mbpo.data.replay import insert
 from mbpo.errors import ConfigError
 
 CONFIG = MBPODHConfig(
@@ -160,6 +162,30 @@ def test_its_noise_is_told_which_rows_are_new():
     )
     assert found[1] == pytest.approx(told, rel=1e-4)
     assert abs(told - untold) > 0.02
+
+
+@pytest.mark.parametrize("absorbs", [False, True])
+def test_a_refit_can_leave_actor_and_critics_as_they_are(agent, driven, absorbs):
+    """Nothing was learned in it but the model: with `absorb_normalizers` all that the learner says stays the same."""
+    learner = replace(CONFIG.learner, absorb_normalizers=absorbs)
+    other = MBPODHAgent(PointMass.spec, replace(CONFIG, learner=learner), PointMass.terminated, jax.random.key(0))
+    before = copy(driven[0])
+    for x in np.linspace(3, 5, 30):  # Rows that move the statistics.
+        row = PointMass.transition(x, np.zeros(1, np.float32))
+        before = replace(before, real=insert(before.real, row))
+    kept = copy(before)
+    after, _ = other._refit(before, jax.random.key(3))
+    eyes = [agent.eyes(state.model.ensemble.inputs) for state in (kept, after)]
+    assert abs(float(eyes[0].obs.std[0] / eyes[1].obs.std[0]) - 1) > 0.1
+    obs = jnp.linspace(-2, 2, 30)[:, None]
+    said = []
+    for state, seen in zip((kept, after), eyes, strict=True):
+        params, bounds = state.learner.params, state.learner.bounds
+        actors = [mean_action(actor, obs, seen) for actor in (params.actor, state.learner.average.actor)]
+        critics = [q_values(c, bounds, obs, 0.3 * obs, seen) for c in (params.critics, state.learner.target_critics)]
+        said.append([*actors, *critics])
+    errors = [float(np.abs(now - then).max()) for then, now in zip(*said, strict=True)]
+    assert all(error < 1e-3 for error in errors) if absorbs else all(error > 0.02 for error in errors)
 
 
 def test_nothing_recompiles(driven):

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbpo.nn.normed_mlp import NormedMLP, drop_units, make_normed_mlp, normalized
+from mbpo.nn.normalizer import fit_normalizer
+from mbpo.nn.normed_mlp import NormedMLP, drop_units, make_normed_mlp, normalized, renormalized
 
 SMALL = NormedMLP(
     weights=(jnp.array([[1.0, 2.0]]), jnp.array([[1.0], [3.0]])),
@@ -54,6 +55,24 @@ def test_a_dropped_unit_has_no_gradient():
     gradient = back(jnp.ones_like(x))[0]
     np.testing.assert_allclose(gradient, np.where(np.asarray(out) == 0, 0.0, 1.25))
     assert 0 < (np.asarray(out) == 0).sum() <= 8
+
+
+def test_new_statistics_can_be_absorbed():
+    """Of the first inputs, in a set of networks: what they say stays the same, angles and spectators included."""
+    rng = np.random.default_rng(0)
+    obs = rng.normal(3.0, 2.0, (50, 3))
+    old, new = (fit_normalizer(jnp.asarray(part), jnp.ones(len(part)), (1,)) for part in (obs[:20], 2 * obs + 1))
+    network = jax.vmap(lambda key: make_normed_mlp(key, 6, (16, 16), 2, norm_eps=(1e-5, 1e-5)))(
+        jax.random.split(jax.random.key(0), 3)
+    )
+    others = jnp.asarray(rng.normal(size=(50, 2)))
+
+    def said(network, eyes):
+        return network(jnp.concatenate([eyes.normalize(jnp.asarray(obs)), others], axis=-1))
+
+    moved = renormalized(network, old, new)
+    np.testing.assert_allclose(said(moved, new), said(network, old), atol=2e-5)
+    assert np.abs(said(network, new) - said(network, old)).max() > 0.1
 
 
 def test_normalised_rows():

@@ -33,7 +33,14 @@ from mbpo.agents.mbpo_dh_config import MBPODHConfig
 from mbpo.agents.sac import action_bounds
 from mbpo.agents.update_sources import Sources, drawn
 from mbpo.agents.value_gradient import Eyes, mean_action, sample_action
-from mbpo.agents.value_updates import ValueState, critic_only_update, fresh_optimizers, init_value, value_update
+from mbpo.agents.value_updates import (
+    ValueState,
+    critic_only_update,
+    fresh_optimizers,
+    init_value,
+    renormalized_learner,
+    value_update,
+)
 from mbpo.agents.world_model import (
     completed,
     ending_early,
@@ -191,8 +198,13 @@ class MBPODHAgent(Agent[MBPODHState]):
 
     def _refit(self, state: MBPODHState, key: Key[Array, ""]) -> tuple[MBPODHState, Metrics]:
         """Line 3. The optimisers forget the moments of gradients through a model that is no more."""
+        # Before the first fit weights are random draws meant for normalised data.
+        absorbs = self.config.learner.absorb_normalizers and int(state.model.num_fits) > 0
+        seen_before = self.eyes(state.model.ensemble.inputs).obs
         model, termination, metrics = self._fit(state.model, state.termination, state.real, self.split, key)
         learner = fresh_optimizers(state.learner, self.config.learner)
+        if absorbs:
+            learner = renormalized_learner(learner, seen_before, self.eyes(model.ensemble.inputs).obs)
         return replace(state, learner=learner, model=model, termination=termination), metrics
 
     def _imagine(self, state: MBPODHState, key: Key[Array, ""]) -> tuple[MBPODHState, Metrics]:

@@ -58,6 +58,9 @@ class ValueGradientConfig:
     actor_average_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
     """Share of the actor that flows into its average per update, more at first. The average's mean action is what is
     evaluated; the actor explores and learns as without it. Not published. 1: no average, the actor itself."""
+    absorb_normalizers: bool = False
+    """When the statistics that observations are normalised by change at a refit, let the first layers of actor,
+    critics, their targets and the average take up the change, as the model's do: what they say stays. Not published."""
     bound_quantile: Annotated[float, Ge(0), Lt(0.5)] = 0.01
     """Q is believed to lie between this and the opposite quantile of the soft rewards, over 1 - gamma."""
 

@@ -26,7 +26,8 @@ from mbpo.agents.value_gradient import (
     real_step,
     short_rollout,
 )
-from mbpo.nn.normed_mlp import NormedMLP, make_normed_mlp
+from mbpo.nn.normalizer import Normalizer
+from mbpo.nn.normed_mlp import NormedMLP, make_normed_mlp, renormalized
 from mbpo.types import Metrics, ModelStep, Spec, Transition
 
 CRITIC_NORM_EPS = 1e-5
@@ -136,6 +137,23 @@ def fresh_optimizers(state: ValueState, config: ValueGradientConfig) -> ValueSta
     optimizer, params = make_optimizer(config), state.params
     actor_optimizer, critic_optimizer = optimizer.init((params.actor, params.log_alpha)), optimizer.init(params.critics)
     return replace(state, actor_optimizer=actor_optimizer, critic_optimizer=critic_optimizer)
+
+
+@jax.jit
+def renormalized_learner(state: ValueState, old: Normalizer, new: Normalizer) -> ValueState:
+    """The learner that does and says the same where observations are normalised by `new` and not by `old`."""
+
+    def moved(network: NormedMLP) -> NormedMLP:
+        return renormalized(network, old, new)
+
+    params = state.params
+    average = None if state.average is None else replace(state.average, actor=moved(state.average.actor))
+    return replace(
+        state,
+        params=params._replace(actor=moved(params.actor), critics=moved(params.critics)),
+        target_critics=moved(state.target_critics),
+        average=average,
+    )
 
 
 def critics_update(

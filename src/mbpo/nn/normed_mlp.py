@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from mbpo.nn.normalizer import Normalizer
+
 Init = Literal["kaiming", "orthogonal"]
 
 
@@ -48,6 +50,22 @@ class NormedMLP(eqx.Module):
                 x = drop_units(x, self.dropout[i], jax.random.fold_in(key, i))
             x = jax.nn.silu(x)
         return x
+
+
+def renormalized(network: NormedMLP, old: Normalizer, new: Normalizer) -> NormedMLP:
+    """The same function, or set of functions, of inputs the first of which are normalised by `new` and not by `old`.
+
+    As (x − m)/s = (x − m')/s' · s'/s + (m' − m)/s, the first layer, which has no LayerNorm before it, takes up the
+    change: W ← diag(s'/s) W, b ← b + (m' − m)/s · W.
+
+    Args:
+        old: Of the first inputs, as many as it has numbers; the others stay as they are.
+    """
+    first, seen = network.weights[0], old.mean.shape[0]
+    shift = jnp.einsum("i,...io->...o", (new.mean - old.mean) / old.std, first[..., :seen, :])
+    weight = first.at[..., :seen, :].multiply((new.std / old.std)[:, None])
+    weights, biases = (weight, *network.weights[1:]), (network.biases[0] + shift, *network.biases[1:])
+    return NormedMLP(weights, biases, network.norm_eps, network.dropout)
 
 
 def normalized(x: Float[Array, "*batch features"], eps: float) -> Float[Array, "*batch features"]:
