@@ -132,6 +132,12 @@ def variants(folders: dict[str, str], steps: range) -> str:
     return "\n".join(lines)
 
 
+def new_statistics() -> str:
+    """Pendulum-v1, where actor and critics take up new statistics of observations, and where they do not."""
+    ways = {"as published": "pendulum_mbpo_dh_default", "their first layers take it up": "pendulum_mbpo_dh_absorb"}
+    return variants(ways, range(250, 601, 50))
+
+
 def one_seed(folders: dict[str, str], seed: int, steps: range) -> str:
     """What changes to double horizon do to one seed: mean and standard deviation over the episodes of an evaluation, as
     far as each went."""
@@ -250,6 +256,7 @@ def mbpo_fit_budget() -> str:
 
 TABLES = {
     "double_horizon": double_horizon,
+    "new_statistics": new_statistics,
     "terminations": terminations,
     "hidden_ends": hidden_ends,
     "learned_ends": learned_ends,
