@@ -33,6 +33,19 @@ GONE_ON = {
 WENT_ON = "walker2d_restored_unseen_noise"
 NOISE = {"as it is": "walker2d_v4_restored", "`--model.unseen-noise`": "walker2d_restored_unseen_noise_whole"}
 """With restored velocities, from the start on."""
+HELD_OUT = {
+    "as it is": "walker2d_restored_mbpo_dh",
+    "noise of held-out rows (`--model.unseen-noise-rows held-out`)": "walker2d_restored_held_out_noise",
+}
+"""With velocities told by the trapezoidal rule, from the start on."""
+ABLATED = {
+    "as it is": "trapezoid-02-as_it_is.csv",
+    "H = 1 (`--learner.horizon 1`)": "trapezoid-02-horizon_1.csv",
+    "entropy aimed at: -3, not -6 (`--learner.target-entropy -3`)": "trapezoid-02-entropy_3.csv",
+    "bounds of Q from all soft rewards (`--learner.bound-quantile 0`)": "trapezoid-02-wide_bounds.csv",
+}
+"""Seed 2 of walker2d_restored_mbpo_dh."""
+ABLATED_FROM = 33_413
 RUNS = {
     "restored-00": "velocities told from the mean, at 33,001 steps, seed 0",
     "restored-01": "velocities told from the mean, at 33,001 steps, seed 1",
@@ -160,13 +173,13 @@ def real_branches() -> str:
     return "\n".join([f"| run | branches in | {heads} | reward a step |", "|---" * (len(AFTER) + 3) + "|", *lines])
 
 
-def gone_on_lines(paths: Iterable[tuple[str, Path]]) -> str:
+def gone_on_lines(paths: Iterable[tuple[str, Path]], since: int = GONE_ON_FROM) -> str:
     """What came of runs that went on under other settings, a line for each (seed and settings, results)."""
     lines = []
     for head, path in paths:
         rows = lines_of(path)
         ended = ((row, int(row["env_step"]) - float(row["length_mean"])) for row in rows if row["kind"] == "episode")
-        episodes = [row for row, began in ended if began >= GONE_ON_FROM - 1]
+        episodes = [row for row, began in ended if began >= since - 1]
         returns = [float(row["return_mean"]) for row in rows if row["kind"] == "evaluation"]
         falls = sum(float(row["length_mean"]) < LONGEST for row in episodes)
         paid = fmean(float(row["return_mean"]) for row in episodes)
@@ -195,6 +208,12 @@ def gone_on() -> str:
     return f"| seed | {GONE_ON_HEAD}\n{gone_on_lines(found)}"
 
 
+def ablated() -> str:
+    """One seed, velocities told by the trapezoidal rule, gone on with under one other setting each."""
+    found = [(name, path) for name, file in ABLATED.items() if (path := RESULTS / "gone_on" / file).exists()]
+    return f"| {GONE_ON_HEAD}\n{gone_on_lines(found, ABLATED_FROM)}".replace("|---" * 5, "|---" * 4)
+
+
 def went_on() -> str:
     """Evaluations of the two runs with restored velocities that went on to the end with the wider noise."""
     steps = range(34_000, 50_001, 2000)
@@ -205,6 +224,8 @@ def went_on() -> str:
 
 TABLES = {
     "went_on": went_on,
+    "ablated": ablated,
+    "held_out_noise": lambda: by_way("", HELD_OUT, range(10_000, 40_001, 5000)),
     "restored_noise": lambda: by_way("", NOISE, range(10_000, 27_501, 2500)),
     "actor_noise": actor_noise,
     "posture": posture,

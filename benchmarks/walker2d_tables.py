@@ -1,7 +1,7 @@
 """The tables of double horizon on Walker2d, and of velocities that are clipped, from the committed results."""
 
 import csv
-from statistics import fmean
+from statistics import fmean, stdev
 
 from mujoco_tables import one_seed, variants
 from read_results import RESULTS, by_seed, by_way, ended_in, learning_curve, rows
@@ -107,7 +107,24 @@ def walker2d_training() -> str:
     return "\n".join(lines)
 
 
+def walker2d_last() -> str:
+    """The last five evaluations of each seed: their mean and the worst; and the seeds' means."""
+    steps = range(40_000, 50_001, 2500)
+    lines = ["| velocities | seed 0: mean, worst | seed 1 | seed 2 | mean ± std over seeds |", "|---" * 5 + "|"]
+    for seen in ("clipped, as", "told by the trap", "as they are"):
+        name = next(name for name in SEEN if name.startswith(seen))
+        means, cells = [], []
+        for path in sorted((RESULTS / SEEN[name]).glob("seed-*")):
+            found = {it["env_step"]: it.get("eval_return_mean") for it in read_records(path) if it["env_step"] in steps}
+            returns = [found[step] for step in steps]
+            means.append(fmean(returns))
+            cells.append(f"{means[-1]:.0f}, {min(returns):.0f}")
+        lines.append(f"| {name} | {' | '.join(cells)} | {fmean(means):.0f} ± {stdev(means):.0f} |")
+    return "\n".join(lines)
+
+
 TABLES = {
+    "walker2d_last": walker2d_last,
     "clipped_velocities": clipped_velocities,
     "walker2d_variants": lambda: variants(WALKER2D, range(10_000, 50_001, 5000)),
     "walker2d_ablations": lambda: one_seed(WALKER2D_SEED_1, 1, range(7500, 25_001, 2500)),
