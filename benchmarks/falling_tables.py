@@ -52,6 +52,7 @@ RUNS = {
     "steadier-00": "Walker2d-v4, real rows, a clearer and slower actor, seed 0",
     "trapezoid-00": "velocities told by the trapezoidal rule, at 50,000 steps, seed 0",
     "trapezoid-01": "velocities told by the trapezoidal rule, at 50,000 steps, seed 1",
+    "trapezoid-02": "velocities told by the trapezoidal rule, at 50,000 steps, seed 2",
     "unseen_noise-00": "Walker2d-v4, unseen noise from the start on, seed 0",
 }
 """Whose branches were followed."""
