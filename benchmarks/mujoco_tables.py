@@ -13,11 +13,16 @@ DOUBLE_HORIZON = {
     "HalfCheetah-v4": "half_cheetah_v4_angles",
     "Walker2d-v4": "walker2d_v4_mbpo_dh",
     "mbpo/Walker2dUnclippedObs-v4": "walker2d_unclipped_mbpo_dh",
+    "mbpo/Walker2dRestoredObs-v4": "walker2d_restored_mbpo_dh",
     "Ant-v4": "ant_v4_unseen_noise",
     "mbpo/AntTorsoFrame-v4": "ant_v4_torso_frame",
     "mbpo/HumanoidTorsoFrame-v4": "humanoid_v4_torso_frame",
 }
-SHARED = {"Walker2d-v4": "three on two cores", "mbpo/HumanoidTorsoFrame-v4": "five on a GPU"}
+SHARED = {
+    "Walker2d-v4": "three on two cores",
+    "mbpo/Walker2dRestoredObs-v4": "two or more on two cores",
+    "mbpo/HumanoidTorsoFrame-v4": "five on a GPU",
+}
 """What else ran beside a seed, where it had no core of its own."""
 HALF_CHEETAH = {
     "learns all along": "half_cheetah_v4_mbpo_dh",
