@@ -32,7 +32,7 @@ GONE_ON = {
 }
 WENT_ON = "walker2d_restored_unseen_noise"
 NOISE = {"as it is": "walker2d_v4_restored", "`--model.unseen-noise`": "walker2d_restored_unseen_noise_whole"}
-"""With restored velocities, from the start on."""
+"""With velocities told from the mean, from the start on."""
 HELD_OUT = {
     "as it is": "walker2d_restored_mbpo_dh",
     "noise of held-out rows (`--model.unseen-noise-rows held-out`)": "walker2d_restored_held_out_noise",
