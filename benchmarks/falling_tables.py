@@ -46,6 +46,7 @@ ABLATED = {
 }
 """Seed 2 of walker2d_restored_mbpo_dh."""
 ABLATED_FROM = 33_413
+"""Real steps at which that seed went on."""
 RUNS = {
     "restored-00": "velocities told from the mean, at 33,001 steps, seed 0",
     "restored-01": "velocities told from the mean, at 33,001 steps, seed 1",
@@ -58,10 +59,10 @@ RUNS = {
 """Whose branches were followed."""
 AFTER = (10, 20, 40, 80)
 """Steps after which branches are counted."""
-GONE_ON_HEAD = (
-    "| training episodes, of these fallen | mean return of all | evaluations: how many; their mean, worst, best |\n"
-    + "|---" * 5
-    + "|"
+GONE_ON_HEADS = (
+    "training episodes, of these fallen",
+    "mean return of all",
+    "evaluations: how many; their mean, worst, best",
 )
 
 
@@ -174,9 +175,10 @@ def real_branches() -> str:
     return "\n".join([f"| run | branches in | {heads} | reward a step |", "|---" * (len(AFTER) + 3) + "|", *lines])
 
 
-def gone_on_lines(paths: Iterable[tuple[str, Path]], since: int = GONE_ON_FROM) -> str:
-    """What came of runs that went on under other settings, a line for each (seed and settings, results)."""
-    lines = []
+def gone_on_table(heads: tuple[str, ...], paths: Iterable[tuple[str, Path]], since: int = GONE_ON_FROM) -> str:
+    """What came of runs that went on under other settings, a line for each (cells under `heads`, results)."""
+    columns = (*heads, *GONE_ON_HEADS)
+    lines = [f"|{'|'.join(f' {head} ' if head else ' ' for head in columns)}|", "|---" * len(columns) + "|"]
     for head, path in paths:
         rows = lines_of(path)
         ended = ((row, int(row["env_step"]) - float(row["length_mean"])) for row in rows if row["kind"] == "episode")
@@ -194,8 +196,7 @@ def gone_on_lines(paths: Iterable[tuple[str, Path]], since: int = GONE_ON_FROM) 
 def end_margin() -> str:
     """Runs that went on with and without a margin."""
     found = [(path.stem.split("-"), path) for path in sorted((RESULTS / "end_margin").glob("restored-*.csv"))]
-    lines = gone_on_lines((f"{int(seed)} | {margin}", path) for (_, seed, margin), path in found)
-    return f"| seed | margin {GONE_ON_HEAD}\n{lines}"
+    return gone_on_table(("seed", "margin"), ((f"{int(seed)} | {margin}", path) for (_, seed, margin), path in found))
 
 
 def gone_on() -> str:
@@ -206,17 +207,16 @@ def gone_on() -> str:
         for name, file in GONE_ON.items()
         if (path := RESULTS / file.format(seed=seed)).exists()
     ]
-    return f"| seed | {GONE_ON_HEAD}\n{gone_on_lines(found)}"
+    return gone_on_table(("seed", ""), found)
 
 
 def ablated() -> str:
     """One seed, velocities told by the trapezoidal rule, gone on with under one other setting each."""
-    found = [(name, path) for name, file in ABLATED.items() if (path := RESULTS / "gone_on" / file).exists()]
-    return f"| {GONE_ON_HEAD}\n{gone_on_lines(found, ABLATED_FROM)}".replace("|---" * 5, "|---" * 4)
+    return gone_on_table(("",), ((name, RESULTS / "gone_on" / file) for name, file in ABLATED.items()), ABLATED_FROM)
 
 
 def went_on() -> str:
-    """Evaluations of the two runs with restored velocities that went on to the end with the wider noise."""
+    """Evaluations of the two runs with velocities told from the mean that went on to the end with the wider noise."""
     steps = range(34_000, 50_001, 2000)
     lines = [f"| seed | {' | '.join(map(str, steps))} |", "|---" * (len(steps) + 1) + "|"]
     lines += [f"| {seed} | {' | '.join(evaluations(WENT_ON, seed, steps))} |" for seed in (0, 1)]

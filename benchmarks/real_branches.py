@@ -7,9 +7,8 @@ through real episodes, and some of the states that it visits are drawn at random
 80 steps are followed with the same actor: in the simulator, set back to that state, and in models. These are the run's
 own; that refitted to the run's rows once more; one fitted to the same rows from the start on, which this actor has
 not learned from; and the first refit again with other noise: `unseen_noise`, and of its two errors that on held-out
-rows alone. One line for each model and number of
-steps: the share of branches alive, really and in the model; the correlation of the two over start states; and the
-mean reward of the steps taken so far.
+rows alone. One line for each model and number of steps: the share of branches alive, really and in the model; the
+correlation of the two over start states; and the mean reward of the steps taken so far.
 """
 
 import os
@@ -82,6 +81,7 @@ def visited_states(env, act: Act) -> Starts:
 
 
 def remembered(body) -> Any:
+    """What an environment that tells velocities needs of the step before; None of others."""
     return getattr(body, "_before", None)
 
 
