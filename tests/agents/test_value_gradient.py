@@ -324,6 +324,24 @@ def test_bounds_hold_zero_and_follow_slowly():
     assert (float(second.low), float(second.high)) == (pytest.approx(-1.0), pytest.approx(30.0))
 
 
+def test_without_bounds_critics_are_in_units_of_return_and_no_target_is_cut():
+    config = ValueGradientConfig(
+        hidden_sizes=(16, 16), num_critics=2, critic_dropout=0.0, horizon=1, learning_rate=1e-2, bound_quantile=None
+    )
+    update = jax.jit(partial(critic_only_update, eyes=EYES, config=config), static_argnums=1)
+    state = init_value(SPEC, config, jax.random.key(0))
+    # Targets far beyond ±1: each critic says 50 of what follows.
+    far = jax.tree.map(jnp.zeros_like, state.target_critics)
+    far = replace(far, biases=(*far.biases[:-1], far.biases[-1] + 50.0))
+    for i in range(300):
+        state = update(replace(state, target_critics=far), world, STARTS[:2], jax.random.key(i))
+    assert (float(state.bounds.low), float(state.bounds.high)) == (-1.0, 1.0)
+    assert (float(state.bounds.center), float(state.bounds.width)) == (0.0, 1.0)
+    rollout = short_rollout(state.params.actor, world, STARTS[:2], jax.random.key(0), horizon=1, eyes=EYES)
+    q = q_values(state.params.critics, state.bounds, STARTS[:2], rollout.actions[0], EYES)
+    assert float(q.min()) > 30
+
+
 def test_mean_action_and_the_noise_around_it():
     obs = jnp.array([[0.3]])
     assert float(mean_action(sure_actor(), obs, EYES)[0, 0]) == pytest.approx(act(0.3), rel=1e-5)

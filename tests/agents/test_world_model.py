@@ -12,9 +12,11 @@ from mbpo.agents.mbpo import MBPOAgent
 from mbpo.agents.mbpo_dh import MBPODHAgent
 from mbpo.agents.mbpo_dh_config import HomoscedasticConfig, MBPODHConfig
 from mbpo.agents.pets import PETSAgent, PETSConfig
-from mbpo.agents.world_model import split_rows
+from mbpo.agents.world_model import init_model, refit, split_rows
+from mbpo.data.replay import insert_rows, make_replay
+from mbpo.model.ensemble import as_model_step
 from mbpo.model.termination import never
-from mbpo.types import Spec
+from mbpo.types import Spec, Transition
 
 KEY = jax.random.key(0)
 SPEC = Spec(2, np.float32([-1]), np.float32([1]))
@@ -40,3 +42,37 @@ def test_agents_heed_it(agent, config):
     slots = agent(SPEC, config, never, KEY).split.train_slots
     assert jnp.all(slots == slots[0])
     assert slots.shape[1] == pytest.approx(5400, abs=150)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(ensemble_size=2, num_elites=2, hidden_sizes=(8,), max_epochs=1),
+        HomoscedasticConfig(ensemble_size=2, hidden_sizes=(8,), max_epochs=1),
+    ],
+)
+def test_targets_are_standardised_or_predicted_as_they_are(config):
+    rng = np.random.default_rng(0)
+    obs, action = rng.standard_normal((200, 2)).astype(np.float32), rng.uniform(-1, 1, (200, 1)).astype(np.float32)
+    # Changes of 1000 ± 50 and a reward of 0 ± 0.01: in the environment's units far from a network's.
+    change = np.float32([1000, -1000]) + 50 * obs
+    rows = Transition(obs, action, 0.01 * action[:, 0], obs + change, np.zeros(200, bool))
+    replay = insert_rows(make_replay(200, 2, 1), jax.tree.map(jnp.asarray, rows), jnp.ones(200, bool))
+    for on in (True, False):
+        settings = replace(config, normalize_targets=on)
+        split = split_rows(settings, 200, KEY)
+        fitted, metrics = jax.jit(lambda state, s=settings, p=split: refit(state, replay, p, KEY, s))(
+            init_model(SPEC, settings, KEY)
+        )
+        ensemble = fitted.ensemble
+        out = as_model_step(ensemble, never)(replay.data.obs, replay.data.action, KEY)
+        error = float(jnp.abs(out.next_obs - rows.next_obs).mean())
+        if on:
+            np.testing.assert_allclose(ensemble.targets.mean[:2], [1000, -1000], rtol=0.02)
+            assert error < 200
+        else:
+            np.testing.assert_array_equal(ensemble.targets.mean, 0)
+            np.testing.assert_array_equal(ensemble.targets.std, 1)
+            # One epoch does not bring a network as far as a thousand; the error says so, in these units.
+            assert error > 500
+            assert float(metrics["model_holdout_error"]) > 500

@@ -58,8 +58,9 @@ class ValueGradientConfig:
     actor_average_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
     """Share of the actor that flows into its average per update, more at first. The average's mean action is what is
     evaluated; the actor explores and learns as without it. Not published. 1: no average, the actor itself."""
-    bound_quantile: Annotated[float, Ge(0), Lt(0.5)] = 0.01
-    """Q is believed to lie between this and the opposite quantile of the soft rewards, over 1 - gamma."""
+    bound_quantile: Annotated[float, Ge(0), Lt(0.5)] | None = 0.01
+    """Q is believed to lie between this and the opposite quantile of the soft rewards, over 1 - gamma: critics are
+    scaled to that, and targets cut. None: critics in units of return, and no target is cut."""
 
 
 @settings
@@ -76,6 +77,9 @@ class HomoscedasticConfig:
     """Hidden layers of each member, SiLU, with LayerNorm between them."""
     residual: bool = True
     """Predict the change of the observation rather than the next one."""
+    normalize_targets: bool = True
+    """Standardise what is predicted, each number over the real data; else it is predicted in the environment's units,
+    in which the large numbers decide, and errors and noise are logged in these."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.01
     """Share of hidden units dropped in training, less towards the output (times one minus the share of
     weight decay, which is 1/4 in the first layer and 1 in the last)."""

@@ -64,13 +64,18 @@ class ValueState(eqx.Module):
 
 
 def target_q(
-    target_critics: NormedMLP, bounds: ReturnBounds, rollout: ShortRollout, key: Key[Array, ""], eyes: Eyes
+    target_critics: NormedMLP,
+    bounds: ReturnBounds,
+    rollout: ShortRollout,
+    key: Key[Array, ""],
+    eyes: Eyes,
+    cut: bool = True,
 ) -> Float[Array, " batch"]:
-    """The smaller value of two target critics drawn at random (Chen et al. 2021, REDQ), cut to the bounds."""
+    """The smaller value of two target critics drawn at random (Chen et al. 2021, REDQ), cut to the bounds if asked."""
     pair = jax.random.permutation(key, target_critics.weights[0].shape[0])[:2]
     chosen = jax.tree.map(lambda leaf: leaf[pair], target_critics)
     q = q_values(chosen, bounds, rollout.obs[-1], rollout.actions[-1], eyes).min(axis=0)
-    return jnp.clip(q, bounds.low, bounds.high)
+    return jnp.clip(q, bounds.low, bounds.high) if cut else q
 
 
 def moved_bounds(
@@ -79,9 +84,13 @@ def moved_bounds(
     """A small step towards quantiles of the soft rewards divided by 1 − γ, and 0: what an end is worth.
 
     Where a branch has ended, the steps are counted that it takes from its start instead: steps from real states too.
+    Without a quantile ±1, which scale nothing.
     """
+    quantile = config.bound_quantile
+    if quantile is None:
+        return ReturnBounds(-jnp.ones(()), jnp.ones(()))
     soft = (rollout.rewards - alpha * rollout.log_probs[:-1]).reshape(-1)
-    tails = jnp.asarray([config.bound_quantile, 1 - config.bound_quantile])
+    tails = jnp.asarray([quantile, 1 - quantile])
     low, high = jnp.quantile(soft, tails) / (1 - config.gamma)
     now = ReturnBounds(jnp.minimum(low, 0.0), jnp.maximum(high, 0.0))
     fresh = bounds.low == bounds.high
@@ -154,7 +163,7 @@ def critics_update(
     bounds = moved_bounds(state.bounds, rollout, alpha, config)
 
     def lesson(rollout: ShortRollout) -> tuple[Array, Array, Array]:
-        last_q = target_q(state.target_critics, bounds, rollout, pair_key, eyes)
+        last_q = target_q(state.target_critics, bounds, rollout, pair_key, eyes, cut=config.bound_quantile is not None)
         return rollout.obs[0], rollout.actions[0], critic_target(rollout, last_q, alpha, config.gamma)
 
     lessons = lesson(rollout)

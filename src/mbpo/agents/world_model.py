@@ -53,6 +53,7 @@ def init_model(spec: Spec, config: ModelConfig | HomoscedasticConfig, key: Key[A
         num_elites=config.num_elites,
         hidden_sizes=config.hidden_sizes,
         residual=config.residual,
+        normalize_targets=config.normalize_targets,
         angles=spec.angles,
     )
     return FitState(ensemble, jnp.zeros((), jnp.int32))
@@ -67,14 +68,14 @@ def _init_homoscedastic(spec: Spec, config: HomoscedasticConfig, key: Key[Array,
         hidden_sizes=config.hidden_sizes,
         dropout=config.dropout,
     )
-    members, residual = config.ensemble_size, config.residual
     ensemble = unfitted(
         params,
         spec.obs_dim,
         spec.action_dim,
-        ensemble_size=members,
-        num_elites=members,
-        residual=residual,
+        ensemble_size=config.ensemble_size,
+        num_elites=config.ensemble_size,
+        residual=config.residual,
+        normalize_targets=config.normalize_targets,
         angles=spec.angles,
     )
     return FitState(ensemble, jnp.zeros((), jnp.int32))

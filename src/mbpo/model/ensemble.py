@@ -52,6 +52,8 @@ class Ensemble(eqx.Module):
     """Each member's hold-out error at the weights it now has; ∞ before the first fit."""
     residual: bool = eqx.field(static=True)
     """Predict `next_obs − obs` (True) or `next_obs` itself (False)."""
+    normalize_targets: bool = eqx.field(static=True, default=True)
+    """Predict targets standardised over the real data; else as they are, and `targets` stays what it is at first."""
 
     @property
     def ensemble_size(self) -> int:
@@ -67,6 +69,7 @@ def make_ensemble(
     num_elites: int,
     hidden_sizes: Sequence[int],
     residual: bool,
+    normalize_targets: bool = True,
     angles: tuple[int, ...] = (),
 ) -> Ensemble:
     """An ensemble that has seen nothing: members differ by their random start.
@@ -98,6 +101,7 @@ def make_ensemble(
         ensemble_size=ensemble_size,
         num_elites=num_elites,
         residual=residual,
+        normalize_targets=normalize_targets,
         angles=angles,
     )
 
@@ -110,6 +114,7 @@ def unfitted(
     ensemble_size: int,
     num_elites: int,
     residual: bool,
+    normalize_targets: bool = True,
     angles: tuple[int, ...] = (),
 ) -> Ensemble:
     """An ensemble of these parameters that has seen nothing."""
@@ -120,6 +125,7 @@ def unfitted(
         elites=jnp.arange(num_elites, dtype=jnp.int32),
         holdout_scores=jnp.full((ensemble_size,), jnp.inf, jnp.float32),
         residual=residual,
+        normalize_targets=normalize_targets,
     )
 
 

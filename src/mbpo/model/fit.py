@@ -129,7 +129,7 @@ def refresh_normalizers(state: FitState, replay: Replay) -> Ensemble:
     targets = make_targets(ensemble, data)
     new = (
         fit_normalizer(jnp.concatenate([data.obs, data.action], axis=-1), valid, ensemble.inputs.angles),
-        fit_normalizer(targets, valid),
+        fit_normalizer(targets, valid) if ensemble.normalize_targets else ensemble.targets,
     )
     old = jax.tree.map(
         lambda before, after: jnp.where(state.num_fits > 0, before, after), (ensemble.inputs, ensemble.targets), new
