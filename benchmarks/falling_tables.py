@@ -35,7 +35,7 @@ NOISE = {"as it is": "walker2d_v4_restored", "`--model.unseen-noise`": "walker2d
 """With velocities told from the mean, from the start on."""
 HELD_OUT = {
     "as it is": "walker2d_restored_mbpo_dh",
-    "noise of held-out rows (`--model.unseen-noise-rows held-out`)": "walker2d_restored_held_out_noise",
+    "noise of held-out rows": "walker2d_restored_held_out_noise",
 }
 """With velocities told by the trapezoidal rule, from the start on."""
 ABLATED = {

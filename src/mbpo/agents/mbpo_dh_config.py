@@ -1,7 +1,7 @@
 """The settings of double-horizon MBPO: one default for all tasks, and what each value was published as."""
 
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import model_validator
@@ -98,8 +98,6 @@ class HomoscedasticConfig:
     """Let the noise of imagined steps be as wide as the model is wrong on rows that it was not fitted to: before a
     fit on those that came since the last one, or after it on the held-out, whichever is more; of these there
     should be some hundred. Else as wide as on the rows that it learns from, as published."""
-    unseen_noise_rows: Literal["newest", "held-out"] = "newest"
-    """Rows that unseen_noise looks at: both kinds, or the held-out ones alone, whose noise is less wide."""
     end_margin: NonNegativeFloat = 0.0
     """Imagined episodes also end where the next state would with Gaussian noise on each number, of so many standard
     deviations of the real observations: for the actor, the critics' targets and long rollouts alike. Not published;

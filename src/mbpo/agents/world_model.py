@@ -144,7 +144,6 @@ def _refit_homoscedastic(
     )
     if not config.unseen_noise:
         return fitted, metrics
-    newest = newest if config.unseen_noise_rows == "newest" else 0
     fitted, noise = with_unseen_noise(state, fitted, real, split, newest=newest, max_holdout=max_holdout)
     return fitted, {**metrics, "model_noise": jnp.sqrt(noise).mean()}
 
