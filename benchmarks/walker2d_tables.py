@@ -32,6 +32,16 @@ MODELS_OF = {
     "mbpo/Walker2dUnclippedObs-v4, seed 1 with every row and weights that decay": "walker2d_unclipped",
 }
 """Whose transitions were fitted, and the files of restored_velocities.py."""
+ONE_BY_ONE = {
+    "as it is": "walker2d_restored_mbpo_dh",
+    "critics without LayerNorm (`--learner.no-critic-layer-norm`)": "walker2d_restored_no_layer_norm",
+    "critics in units of return, targets not cut (`--learner.bound-quantile None`)": "walker2d_restored_no_bounds",
+    "gradients through one step (`--learner.horizon 1`)": "walker2d_restored_horizon_1",
+    "the model predicts in units of the environment (`--model.no-normalize-targets`)": "walker2d_restored_raw_targets",
+    "entropy aimed at: -3, not -6 (`--learner.target-entropy -3`)": "walker2d_restored_entropy_3",
+    "entropy aimed at: -12 (`--learner.target-entropy -12`)": "walker2d_restored_entropy_12",
+}
+"""With velocities told by the trapezoidal rule, from the start on: one thing changed at a time."""
 BLOCK = 5000
 
 
@@ -91,19 +101,36 @@ def restored_velocities() -> str:
     return "\n".join(lines)
 
 
-def walker2d_training() -> str:
+def paid_in_training(head: str, ways: dict[str, str], blocks: range) -> str:
     """What the episodes that it learns from pay, actions sampled: the mean over those that ended in each block."""
-    blocks = range(5000, 50_000, BLOCK)
     heads = " | ".join(f"to {block + BLOCK:,}" for block in blocks)
-    lines = [f"| velocities | seed | {heads} |", "|---" * (len(blocks) + 2) + "|"]
-    for seen, folder in SEEN.items():
+    lines = [f"| {head}| seed | {heads} |", "|---" * (len(blocks) + 2) + "|"]
+    for way, folder in ways.items():
         for path in sorted((RESULTS / folder).glob("seed-*")):
             records = read_records(path)
             cells = []
             for block in blocks:
                 paid = [it["train_return"] for it in ended_in(records, block, block + BLOCK)]
                 cells.append(f"{fmean(paid):.0f}" if paid else "-")
-            lines.append(f"| {seen} | {int(path.name.removeprefix('seed-'))} | {' | '.join(cells)} |")
+            lines.append(f"| {way} | {int(path.name.removeprefix('seed-'))} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def values_one_by_one() -> str:
+    """What critics say, and how steep the actor's gradient is: means over the records between 20,000 and 25,000."""
+    digits = {"q_mean": 0, "q_low": 0, "q_high": 0, "actor_grad_norm": 1, "alpha": 3}
+    lines = [
+        "| | seed | mean Q | its bounds: low | high | norm of the actor's gradient | temperature | "
+        "training episodes pay |",
+        "|---" * 8 + "|",
+    ]
+    for way, folder in ONE_BY_ONE.items():
+        for path in sorted((RESULTS / folder).glob("seed-*")):
+            records = read_records(path)
+            last = [record for record in records if 20_000 < record["env_step"] <= 25_000]
+            cells = [f"{fmean(record[name] for record in last):.{places}f}" for name, places in digits.items()]
+            cells.append(f"{fmean(it['train_return'] for it in ended_in(records, 20_000, 25_000)):.0f}")
+            lines.append(f"| {way} | {int(path.name.removeprefix('seed-'))} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -133,7 +160,10 @@ TABLES = {
     ),
     "walker2d_seeds": lambda: by_seed("walker2d_v4_mbpo_dh", range(3), range(20_000, 50_001, 2500)),
     "restored_velocities": restored_velocities,
-    "walker2d_training": walker2d_training,
+    "walker2d_training": lambda: paid_in_training("velocities ", SEEN, range(5000, 50_000, BLOCK)),
+    "walker2d_one_by_one": lambda: by_way("", ONE_BY_ONE, range(7500, 25_001, 2500)),
+    "walker2d_one_by_one_training": lambda: paid_in_training("", ONE_BY_ONE, range(5000, 25_000, BLOCK)),
+    "walker2d_one_by_one_values": values_one_by_one,
     "told_velocities": told_velocities,
     "errors_by_velocities": errors_by_velocities,
     "walker2d_restored": lambda: by_way("velocities ", TOLD, range(10_000, 50_001, 5000)),
