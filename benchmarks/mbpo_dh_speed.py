@@ -8,7 +8,7 @@ The bound is the multiplications and additions of the matrix products alone, at 
 
 import os
 
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"
 
 import argparse
