@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -224,6 +225,16 @@ def test_a_run_that_is_finished_can_be_made_longer(tmp_path, capsys):
     assert "--steps 10" in capsys.readouterr().err
     assert main(["train", "--resume", out, "--steps=8", "--final_episodes", "0"]) == 0
     assert read_lines(tmp_path / "run")[-1]["env_step"] == 8
+
+
+def test_how_to_go_on_with_a_run_that_was_made_longer(tmp_path, capsys):
+    out = str(tmp_path / "my run")
+    assert main(["train", *TINY, "--out", out, "--steps", "5", "--final-episodes", "0"]) == 0
+    assert main(["train", "--resume", out, "--steps", "9", "--max-time", "0.001s"]) == 3
+    command = capsys.readouterr().out.splitlines()[-1].strip()
+    assert command == f"mbpo train --resume '{out}' --steps 9"
+    assert main([*shlex.split(command)[1:], "--final-episodes", "0"]) == 0
+    assert read_lines(tmp_path / "my run")[-1]["env_step"] == 9
 
 
 # --- eval -------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Environments that misbehave: each is told apart in a sentence, and costs no data."""
 
+import signal
+import threading
+import time
 from contextlib import nullcontext
 
 import numpy as np
@@ -164,6 +167,17 @@ def test_a_watched_environment_that_hung_is_left_alone():
     with pytest.raises(Misbehaviour, match="an earlier call had not come back"):
         env.step(ACTION)
     env.close()
+
+
+def test_the_answer_to_an_interrupted_call_is_not_taken_for_the_next_ones():
+    env = well(step=lambda self, action: time.sleep(0.3))
+    watched = WatchedEnv(env, timeout=30)
+    watched.reset(0)
+    threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        watched.step(ACTION)
+    np.testing.assert_array_equal(watched.reset(1), GOOD_OBS)
+    watched.close()
 
 
 # --- beside steps and resets -------------------------------------------------------------------

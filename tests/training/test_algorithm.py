@@ -36,6 +36,7 @@ from mbpo.errors import (
     UnsupportedEnvironment,
 )
 from mbpo.training import loop
+from mbpo.training.checkpoint import read_checkpoint, write_checkpoint
 from mbpo.training.evaluate import Evaluator
 from mbpo.training.manifest import _checksum
 from mbpo.training.run_folder import read_description
@@ -342,6 +343,16 @@ def test_a_loaded_agent_trains_on_and_leaves_the_folder_alone(make, whole, tmp_p
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
 
 
+def test_a_copy_stands_in_the_middle_of_the_same_episode(make, whole, tmp_path):
+    make(out=tmp_path / "run").learn(33)
+    make.load(tmp_path / "run").save(tmp_path / "copy")
+    where = [read_checkpoint(tmp_path / name / "checkpoint").progress["episode"] for name in ("run", "copy")]
+    assert where[0] == where[1] > 0
+    again = make.load(tmp_path / "copy", resume=True).learn(STEPS - 33)
+    assert same_weights(state(again), state(whole))
+    assert without_time(again.records)[-1] == without_time(whole.records)[-1]
+
+
 def test_an_agent_that_has_learned_nothing_can_be_saved(make, whole, tmp_path):
     make().save(tmp_path / "fresh")
     loaded = make.load(tmp_path / "fresh").learn(STEPS)
@@ -414,8 +425,6 @@ def test_damaged_progress(whole, tmp_path, progress):
 
 
 def test_a_checkpoint_without_its_episode(whole, tmp_path):
-    from mbpo.training.checkpoint import read_checkpoint, write_checkpoint
-
     whole.save(tmp_path / "run")
     checkpoint = read_checkpoint(tmp_path / "run" / "checkpoint")
     arrays = {name: checkpoint.read(name) for name in checkpoint.keys()}
@@ -567,6 +576,21 @@ def test_termination_function_of_the_user(make):
     assert size > 0
     rows = jax.tree.map(lambda column: np.asarray(column[:size]), imagined.data)
     np.testing.assert_array_equal(rows.terminated, rows.next_obs[:, 1] >= 5)
+
+
+def test_a_termination_function_is_missed_when_it_is_not_given_again(make, tmp_path):
+    def ends(obs, action, next_obs):
+        return next_obs[..., 1] >= 2
+
+    def script():
+        return Script(length=5, ending="terminated")
+
+    make(script, termination_fn=ends, out=tmp_path / "run").learn(5)
+    assert read_description(tmp_path / "run").config.termination == "given"
+    with pytest.raises(ConfigError, match=r"load\(\.\.\., termination_fn=\.\.\.\)") as caught:
+        make.load(tmp_path / "run", env=script)
+    one_paragraph(str(caught.value))
+    assert not make.load(tmp_path / "run", env=script, termination_fn=ends).learns_termination
 
 
 # --- acting -----------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from tiny_tasks import one_paragraph
 from mbpo.cli.main import main
 from mbpo.envs.make import EnvSource
 from mbpo.errors import UnsupportedEnvironment
-from mbpo.training.env_check import Finding, check_env, source_of
+from mbpo.training.env_check import Finding, check_env, first_difference, source_of
+from mbpo.training.random_episodes import Episode
 
 
 class Well(gymnasium.Env):
@@ -55,6 +56,16 @@ class Remembering(Well):
         self.offset += 0.01
         self.point = (self.point + self.offset).astype(np.float32)
         return self.point.copy(), info
+
+
+class Whimsical(Well):
+    """Ends when it likes to; what it shows and pays is a function of its seed."""
+
+    rng = np.random.default_rng(3)
+
+    def step(self, action):
+        obs, reward, *_, info = super().step(action)
+        return obs, reward, self.rng.uniform() < 0.1, self.clock >= 20, info
 
 
 class Constant(Well):
@@ -135,6 +146,7 @@ def test_nothing_is_wrong():
             "with the same seed and given the same actions, differs from step 1",
         ),
         (Remembering, "determinism", "warning", "differs from step 0 on"),
+        (Whimsical, "determinism", "warning", "given the same actions, differs from step"),
         (Constant, "seeding", "warning", "All 5 episodes begin in the same state"),
         (TimeAsEnd, "endings", "error", "All 5 episodes terminate after exactly 20 steps, as by a time limit"),
         (Endless, "endings", "warning", "No episode ended within 100 steps"),
@@ -149,6 +161,27 @@ def test_one_thing_is_wrong(env, subject, level, words):
     (first, *_) = found(env)[subject]
     assert first.level == level
     assert words in first.sentence
+
+
+def some(length, *, terminated=False, truncated=False, reward=1.0) -> Episode:
+    obs = np.arange(length + 1, dtype=np.float32)[:, None]
+    return Episode(obs, np.zeros((length, 1)), np.full(length, reward), terminated, truncated)
+
+
+@pytest.mark.parametrize(
+    ("second", "most", "step"),
+    [
+        (some(5, terminated=True), 5, None),
+        (some(3), 3, None),
+        (some(4, terminated=True), 5, 4),
+        (some(3, truncated=True), 3, 3),
+        (some(5, truncated=True), 5, 5),
+        (some(5), 5, 5),
+        (some(5, terminated=True, reward=2.0), 5, 1),
+    ],
+)
+def test_where_a_repeated_episode_differs(second, most, step):
+    assert first_difference(some(5, terminated=True), second, most) == step
 
 
 def test_an_action_that_is_written_into():

@@ -1,5 +1,9 @@
 """Evaluation: whole episodes, exactly as many as asked for, whatever runs side by side."""
 
+import signal
+import threading
+import time
+
 import gymnasium
 import jax.numpy as jnp
 import numpy as np
@@ -128,6 +132,28 @@ def test_an_evaluation_after_a_fault_starts_afresh():
     with pytest.raises(EnvironmentFault):
         evaluator.run(still, nothing, 1, at_step=0)
     env.fault = ""
+    assert evaluator.run(still, nothing, 1, at_step=0).returns.tolist() == [15.0]
+
+
+def test_an_evaluation_after_an_interruption_starts_afresh():
+    class Interrupting(Script):
+        slow = True
+
+        def step(self, action):
+            if Interrupting.slow:
+                Interrupting.slow = False
+                time.sleep(0.3)
+                return None
+            return super().step(action)
+
+    evaluator = Evaluator(EnvSource.of(lambda: Interrupting()), 0, 1000, timeout=30)
+
+    def interrupted(obs: np.ndarray, memory):
+        threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+        return still(obs, memory)
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluator.run(interrupted, nothing, 1, at_step=0)
     assert evaluator.run(still, nothing, 1, at_step=0).returns.tolist() == [15.0]
 
 

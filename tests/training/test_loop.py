@@ -292,6 +292,19 @@ def test_a_fault_of_the_environment_keeps_what_was_learned(tmp_path, fault):
     assert read_checkpoint(tmp_path / "checkpoint").shape("episode.actions") == (0, 1)
 
 
+def test_an_episode_that_always_fails_is_not_returned_to(tmp_path, monkeypatch):
+    # Its beginning is on the disk already, at the very step at which it fails.
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", float("inf"))
+    env = Script(length=5, fault_step=1)
+    run = make_run(env, folder=tmp_path)
+    train(run, 5)
+    assert progress_of(tmp_path)["episode"] == 1
+    env.fault = "raises"
+    with pytest.raises(EnvironmentFault):
+        train(run, 100)
+    assert (progress_of(tmp_path)["env_step"], progress_of(tmp_path)["episode"]) == (5, 2)
+
+
 def test_training_goes_on_after_a_fault_with_a_fresh_episode():
     env = Script(length=5, fault_step=3)
     run = make_run(env)

@@ -137,3 +137,5 @@ def test_what_the_command_refuses(three, tmp_path, capsys):
         assert main(["curves", *arguments, "--out", str(tmp_path / "x")]) == 2
         assert words in capsys.readouterr().err
     assert not list(tmp_path.glob("x*"))
+    assert main(["curves", str(three[0]), "--out", "."]) == 2
+    assert "that is a folder" in capsys.readouterr().err

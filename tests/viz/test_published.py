@@ -65,6 +65,7 @@ def test_a_file_of_ones_own(tmp_path):
         (f"{HEAD}\nA,T,1,two,3,4,,s\n", "could not convert"),
         (f"{HEAD}\nA,T,1.5,2,3,4,,s\n", "invalid literal"),
         (f"{HEAD}\nA,T,1,nan,3,4,,s\n", "not finite"),
+        (f"{HEAD}\nA,T,1,,3,4,,s\n", "could not convert"),
         (f"{HEAD}\nA,T,1,2,3,4,,s\nA,T,1,2,3,4,,s\n", "twice"),
         (f"{HEAD}\nA,T,1\n", "not as it should be"),
     ],

@@ -32,8 +32,14 @@ def record_line(record: Record) -> str:
 class Display:
     """Prints a line for each evaluation; on a terminal also keeps a live bar up to date."""
 
-    def __init__(self, bar: Progress | None, first_step: int, until: int, utd_ratio: int) -> None:
+    def __init__(
+        self, bar: Progress | None, first_step: int, until: int, utd_ratio: int, last_return: float | None = None
+    ) -> None:
+        """Args:
+        last_return: Of the last evaluation before, if there is one.
+        """
         self._bar = bar
+        self._last_return = last_return
         self._utd_ratio = utd_ratio
         self._next_refresh = 0.0
         self._mark = (time.monotonic(), first_step)
@@ -43,6 +49,7 @@ class Display:
         """Show a record that holds an evaluation."""
         if "eval_return_mean" not in record:
             return
+        self._last_return = record["eval_return_mean"]
         if self._bar is not None:
             self._bar.console.print(record_line(record), highlight=False)
         else:
@@ -61,9 +68,7 @@ class Display:
         updates = self._utd_ratio * (run.env_step - step) / max(now - since, 1e-9)
         if now - since > 5:  # A rate over the last seconds, not over the whole run.
             self._mark = (now, run.env_step)
-        records = run.logbook.records
-        last = next((r["eval_return_mean"] for r in reversed(records) if "eval_return_mean" in r), None)
-        parts = [] if last is None else [f"return {last:.0f}"]
+        parts = [] if self._last_return is None else [f"return {self._last_return:.0f}"]
         if "model_holdout_error" in run.latest:
             parts.append(f"model error {float(run.latest['model_holdout_error']):.4f}")
         if "rollout_length" in run.latest:
@@ -91,4 +96,5 @@ def open_display(agent: Any, until: int, folder: Path) -> Iterator[Display]:
         return
     columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
     with Progress(*columns, TextColumn("ETA"), TimeRemainingColumn(compact=True), console=console) as bar:
-        yield Display(bar, *arguments)
+        evaluated = (r["eval_return_mean"] for r in reversed(agent.records) if "eval_return_mean" in r)
+        yield Display(bar, *arguments, last_return=next(evaluated, None))

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import os
+import shlex
 import textwrap
 import time
 from collections.abc import Callable
@@ -120,6 +121,7 @@ def _train(agent, until: int, folder: Path, arguments: TrainArguments, deadline:
     from mbpo.viz.curves import plot_curves
 
     first_step, profile = agent.env_step, Profile() if arguments.profile else None
+    go_on = functools.partial(_how_to_go_on, folder, agent.config, until)
 
     try:
         with open_display(agent, until, folder) as display:
@@ -127,12 +129,12 @@ def _train(agent, until: int, folder: Path, arguments: TrainArguments, deadline:
             steps = until - agent.env_step
             agent.learn(steps, callback=display.record, progress=display.step, max_seconds=left, profile=profile)
     except KeyboardInterrupt as stop:
-        print(f"\nStopped by {stop or 'Ctrl-C'} at step {agent.env_step}. {_how_to_go_on(folder)}")
+        print(f"\nStopped by {stop or 'Ctrl-C'} at step {agent.env_step}. {go_on()}")
         return 130
     except MBPOError as error:
-        raise type(error)(f"{error} {_how_to_go_on(folder)}") from error
+        raise type(error)(f"{error} {go_on()}") from error
     if agent.env_step < until:
-        print(f"Time is up (--max-time) at step {agent.env_step} of {until}. {_how_to_go_on(folder)}")
+        print(f"Time is up (--max-time) at step {agent.env_step} of {until}. {go_on()}")
         return TIME_IS_UP
     print(f"results  {folder}/  (config.json, metrics.jsonl, checkpoint/, curve.png)")
     plot_curves([folder], folder / "curve.png")
@@ -158,10 +160,11 @@ def _show_profile(profile: "Profile", folder: Path, first_step: int, env_step: i
         raise TrainingError(f"Could not write profile.json to {folder}: {error.strerror or error}.") from error
 
 
-def _how_to_go_on(folder: Path) -> str:
+def _how_to_go_on(folder: Path, config: RunConfig, until: int) -> str:
     if not os.path.lexists(folder / "checkpoint" / "manifest.json"):
         return "No checkpoint had been written yet, so there is nothing to go on from."
-    return f"To go on from the last checkpoint:\n  mbpo train --resume {folder}"
+    steps = "" if until == config.steps else f" --steps {until}"
+    return f"To go on from the last checkpoint:\n  mbpo train --resume {shlex.quote(str(folder))}{steps}"
 
 
 def _base(argv: list[str]) -> tuple[str, Callable[[str], RunConfig]]:

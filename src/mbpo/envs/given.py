@@ -23,11 +23,16 @@ def resolve_reward(choice: str | RewardFn) -> RewardFn | None:
     if choice == "learned":
         return None
     if choice == "given":
-        raise ConfigError(
-            "The run was made with a reward function given as an object, which its folder cannot hold: pass it as "
-            "load(..., reward_fn=...). A function named as module:function is found again by itself."
-        )
+        raise ConfigError(not_kept("reward"))
     return import_function(choice, "reward", REWARD_SIGNATURE, ("learned",)) if isinstance(choice, str) else choice
+
+
+def not_kept(what: str) -> str:
+    """What to do where a run's function, of its `reward` or `termination`, was an object."""
+    return (
+        f"The run was made with a {what} function given as an object, which its folder cannot hold: pass it as "
+        f"load(..., {what}_fn=...). A function named as module:function is found again by itself."
+    )
 
 
 def import_function(choice: str, what: str, signature: str, words: tuple[str, ...]) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces, wrappers
 
 from mbpo.envs import endings
-from mbpo.envs.given import import_function
+from mbpo.envs.given import import_function, not_kept
 from mbpo.envs.spec import spec_of
 from mbpo.errors import FOREIGN, ConfigError, in_short
 from mbpo.types import TerminationFn
@@ -197,8 +197,9 @@ def resolve_termination(
             bool array `[batch]`.
 
     Raises:
-        ConfigError: The choice cannot be read or imported, or the function cannot be traced or
-            returns something else than a bool array `[batch]`.
+        ConfigError: The choice cannot be read or imported, or was an object that only its maker has
+            (`"given"`); or the function cannot be traced, or returns something else than a bool array
+            `[batch]`.
         UnsupportedEnvironment: See `spec_of`.
     """
     if choice is None or choice == "auto":
@@ -207,6 +208,8 @@ def resolve_termination(
         return None
     if choice == "never":
         return endings.never_terminates
+    if choice == "given":
+        raise ConfigError(not_kept("termination"))
     if isinstance(choice, str):
         shown, function = repr(choice), import_function(choice, "termination", SIGNATURE, ("auto", "learned", "never"))
     else:

@@ -189,8 +189,9 @@ class _Worker:
 
     def __init__(self) -> None:
         self.busy = False
-        self._asked: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[tuple[int, Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = queue.SimpleQueue()
+        self._calls = 0
         self._thread: threading.Thread | None = None
 
     def run(self, function: Callable[[], Any], timeout: float | None) -> Any:
@@ -199,9 +200,12 @@ class _Worker:
             self._thread = threading.Thread(target=self._work, daemon=True, name="environment")
             self._thread.start()
         self.busy = True
-        self._asked.put(function)
+        self._calls += 1
+        self._asked.put((self._calls, function))
+        number = 0
         try:
-            result, error = self._answers.get(timeout=timeout)
+            while number != self._calls:  # The answer of an interrupted call may come first.
+                number, result, error = self._answers.get(timeout=timeout)
         except queue.Empty:
             raise TimeoutError from None
         self.busy = False
@@ -213,12 +217,13 @@ class _Worker:
         self._asked.put(None)
 
     def _work(self) -> None:
-        while (function := self._asked.get()) is not None:
+        while (asked := self._asked.get()) is not None:
+            number, function = asked
             try:
                 answer: tuple[Any, BaseException | None] = function(), None
             except BaseException as error:
                 answer = None, error
-            self._answers.put(answer)
+            self._answers.put((number, *answer))
 
 
 def _bounds(space: Any) -> tuple[np.ndarray | None, np.ndarray | None]:

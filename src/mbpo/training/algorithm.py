@@ -93,8 +93,9 @@ class Algorithm(abc.ABC):
         enable_compilation_cache()
         multiply_in_float32()
         self._env_by_id = isinstance(env, str)
-        placed = place(settings, seed, section(self.algo)) | ({} if reward_fn is None else {"reward": "given"})
-        self._source, self.config = bind(env, self.algo, config, placed)
+        given = {"termination": termination_fn if self.has_model else None, "reward": reward_fn}
+        named = {name: "given" for name, function in given.items() if function is not None}
+        self._source, self.config = bind(env, self.algo, config, place(settings, seed, section(self.algo)) | named)
         if self.config.algo != self.algo:
             raise ConfigError(f"These are settings of a run of {self.config.algo}, not of {self.algo}.")
         self._home = Home(None if out is None else Path(out))
@@ -269,6 +270,7 @@ class Algorithm(abc.ABC):
         check_unused(folder)
         config = self._describe(folder)
         Logbook(folder, keep=self.records).close()
+        self._home.left_open(self._run)
         self._run.save_to(folder, config=config)
 
     def _describe(self, folder: Path) -> str:

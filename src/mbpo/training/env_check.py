@@ -161,9 +161,8 @@ def _determinism(
             second = one_episode(again, chosen, lambda: next(actions), most, 0)  # noqa: B023
         except EpisodeFault as fault:
             return [Finding("error", "determinism", f"{source.name}, {where}, failed {fault}.")]
-        if second.obs.tobytes() != first.obs[: most + 1].tobytes() or (second.rewards != first.rewards[:most]).any():
-            rows = (second.obs != first.obs[: len(second.obs)]).any(axis=1)
-            step = int(np.argmax(rows)) if rows.any() else int(np.argmax(second.rewards != first.rewards[:most])) + 1
+        step = first_difference(first, second, most)
+        if step is not None:
             sentence = f"The environment, {where} and given the same actions, differs from step {step} on"
             return [Finding("warning", "determinism", f"{sentence}, {consequence}.")]
     with contextlib.suppress(Misbehaviour):  # Told of the first one.
@@ -174,6 +173,20 @@ def _determinism(
         sentence = f"All {len(episodes)} episodes begin in the same state, whatever they are seeded with"
         found.append(Finding("warning", "seeding", f"{sentence}; evaluations are then {len(episodes)} times the same."))
     return found
+
+
+def first_difference(first: Episode, second: Episode, most: int) -> int | None:
+    """The step at which an episode and its repetition, of at most `most` of its steps, differ; None: at none.
+
+    Step 0 is the reset. Observations, rewards and whether the step is the last are compared.
+    """
+    taken = second.length
+    obs = (second.obs != first.obs[: taken + 1]).any(axis=1)
+    rewards = np.r_[False, second.rewards != first.rewards[:taken]]
+    over = first.terminated and first.length == taken, first.truncated and first.length == taken
+    ends = np.arange(taken + 1) == taken if (second.terminated, second.truncated) != over else np.zeros(taken + 1, bool)
+    differs = obs | rewards | ends
+    return int(np.argmax(differs)) if differs.any() else None
 
 
 def _endings(env: AnyEnv, episodes: list[Episode], steps: int) -> list[Finding]:

@@ -85,6 +85,11 @@ class Episodes:
         self.log = EpisodeLog(index)
         self.obs = NO_OBS
 
+    def stand_at(self, index: int, actions: np.ndarray, obs: np.ndarray) -> None:
+        """As if in the middle of episode `index`, for a checkpoint to say so; the environment is not there."""
+        self.log = EpisodeLog(index, actions=list(actions))
+        self.obs = obs
+
     def step(self, action: np.ndarray) -> tuple[Transition, bool]:
         """Take one step; the transition, and whether the episode is over (either way).
 

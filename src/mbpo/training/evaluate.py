@@ -87,7 +87,10 @@ class Evaluator:
             while len(self._envs) < width:
                 self._envs.append(self._watch(self._source.evaluation_env()))
             return self._run(policy, new_memory(width), episodes, width, at_step)
-        except Misbehaviour as error:
+        except BaseException as error:
+            self.close()  # Whatever state its environments are in: an interrupted call may still be under way.
+            if not isinstance(error, Misbehaviour):
+                raise
             raise EnvironmentFault(
                 f"{self._source.name} failed during an evaluation at environment step {at_step}: {error}."
             ) from error

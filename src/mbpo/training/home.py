@@ -52,6 +52,11 @@ class Home:
             run.save()
         self.opened = True
 
+    def left_open(self, run: Run[Any]) -> None:
+        """Let what is saved of the run before it trains again hold the episode that was under way."""
+        if self.unfinished is not None and not self.opened:
+            run.episodes.stand_at(*self.unfinished)
+
     def close(self) -> None:
         """Let others write here."""
         if self.lock is not None:

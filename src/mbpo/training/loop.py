@@ -128,7 +128,7 @@ class Run(Generic[State]):
             yield
         except EnvironmentFault:
             self.episodes.drop()
-            self.save()
+            self.save(anew=True)
             raise
 
     def _step(self, run_key: Any) -> bool:
@@ -266,9 +266,13 @@ class Run(Generic[State]):
         if due and self.checkpoint_time <= CHECKPOINT_SHARE * self.wall_time:
             self.save()
 
-    def save(self) -> None:
-        """Write a checkpoint to the run's folder, if it has one."""
-        as_saved = self.env_step == self.checkpoint_step and self.logbook.count == self.checkpoint_records
+    def save(self, *, anew: bool = False) -> None:
+        """Write a checkpoint to the run's folder, if it has one, and this is not written yet.
+
+        Args:
+            anew: Whether the last one, of this very step, is to be replaced: it holds an episode that was dropped.
+        """
+        as_saved = self.env_step == self.checkpoint_step and self.logbook.count == self.checkpoint_records and not anew
         if self.folder is None or (self.env_step and as_saved and self.unreported is None):
             return
         started = time.monotonic()

@@ -122,6 +122,7 @@ def measure(folder: Path, *, episodes: int = 10, seed: int | None = None) -> Tru
     if subject.policy is not None:
         terms = _terms(subject, subject.policy, history, errors, keys["policy"])
         shift = _shift(subject, subject.policy, steps, seed, keys["shift"], outputs)
+    chosen = subject.config.chosen
     return Trust(
         env_id=subject.config.env_id,
         algo=subject.config.algo,
@@ -141,7 +142,7 @@ def measure(folder: Path, *, episodes: int = 10, seed: int | None = None) -> Tru
         bound=terms[1],
         own_bound=terms[2],
         history=history,
-        branches_per_refit=getattr(subject.config.chosen, "rollout_batch_size", None),
+        branches_per_refit=getattr(chosen, "num_branches", getattr(chosen, "rollout_batch_size", None)),
         seconds=time.monotonic() - started,
     )
 

@@ -135,9 +135,9 @@ def history_charts(trust: Trust) -> list[Chart]:
     if "rollout_nonfinite" in tracks:
         endings.append(f"{tracks['rollout_nonfinite'].value.sum():.0f} rows were cut as not finite")
     endings.append(
-        f"{tracks['rollout_gated'].value.mean():.1f} rows per record were ended by a gate"
+        f"{tracks['rollout_gated'].value.mean():.1%} of the branches were ended by a gate"
         if "rollout_gated" in tracks
-        else f"rows ended by a gate: {NOT_RECORDED}"
+        else f"branches ended by a gate: {NOT_RECORDED}"
     )
     moved = f"went from {length.value[0]:.0f} to {length.last:.0f}"
     if np.all(length.value == length.last):

@@ -22,6 +22,10 @@ def write_curves(tasks: Sequence[TaskCurves], levels: Sequence[float], out: Path
     Raises:
         RunFolderError: They cannot be written.
     """
+    if not out.name:
+        raise RunFolderError(
+            f"Cannot write the curves to {out}: that is a folder; name files in it, as in {out / 'curves'}."
+        )
     charts = [task_chart(task) for task in tasks]
     stem = out.with_suffix("") if out.suffix in (".png", ".html") else out
     names = [stem.name] if len(tasks) == 1 else [f"{stem.name}-{chart.name}" for chart in charts]

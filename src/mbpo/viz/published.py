@@ -102,7 +102,8 @@ def _curve(method: str, env: str, rows: list[dict[str, str]]) -> PublishedCurve:
     steps, seeds = [int(row["step"]) for row in rows], [int(row["n_seeds"]) for row in rows]
     if len(set(steps)) < len(steps):
         raise ValueError(f"{method} has a step of {env} twice")
-    mean, std = (np.array([float(row[name] or "0") for row in rows]) for name in ("mean", "std"))
+    mean = np.array([float(row["mean"]) for row in rows])
+    std = np.array([float(row["std"] or "0") for row in rows])
     if not all(math.isfinite(value) for value in [*mean, *std]):
         raise ValueError(f"a return of {method} on {env} is not finite")
     sources = tuple(dict.fromkeys(row["source"] for row in rows))
