@@ -20,6 +20,7 @@ from faults import tables as fault_tables
 from humanoid_tables import TABLES as HUMANOID
 from mujoco_tables import TABLES as MUJOCO
 from mujoco_tables import variants
+from published_tables import TABLES as PUBLISHED
 from read_results import RESULTS, learning_curve, rows
 from speed.tables import TABLES as SPEED
 from walker2d_tables import TABLES as WALKER2D
@@ -34,7 +35,7 @@ PAGES = (
     *(f"docs/{name}.md" for name in ("reliability", "speed", "theory")),
     *(
         f"docs/algorithms/{name}.md"
-        for name in (*ALGORITHMS, "mbpo_dh_ant", "mbpo_dh_falls", "mbpo_dh_humanoid", "mbpo_dh_walker2d")
+        for name in (*ALGORITHMS, *(f"mbpo_dh_{part}" for part in ("ant", "falls", "humanoid", "parts", "walker2d")))
     ),
     "docs/how-to/gpu.md",
 )
@@ -258,6 +259,7 @@ TABLES = {
     **ANT,
     **AVERAGE,
     **HUMANOID,
+    **PUBLISHED,
     **WALKER2D,
     **FALLING,
     "faults": fault_tables.faults,
