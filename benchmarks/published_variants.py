@@ -23,13 +23,15 @@ VARIANTS = {
     "t_roll_len/3": "DHMBPO H=3",
     "t_roll_len/7": "DHMBPO H=7",
     "t_roll_len/9": "DHMBPO H=9",
+    "ablation/no-roll": "DHMBPO no long rollouts",
+    "roll/no-t-roll": "DHMBPO no gradient rollouts utd 10",
     "d_roll_len/10": "DHMBPO long rollouts 10",
     "d_roll_len/40": "DHMBPO long rollouts 40",
     "utd/2": "DHMBPO utd 2",
     "utd/4": "DHMBPO utd 4",
     "utd/8": "DHMBPO utd 8",
 }
-LAST = 100_000
+LAST = 120_000
 """Real steps."""
 SOURCE = "4kubo/erl_lib:results"
 
@@ -38,12 +40,11 @@ Returns = dict[int, dict[int, float]]
 
 
 def read(path: Path) -> Returns:
-    """The returns of one file; empty where there is none."""
+    """The returns of one file."""
     found: Returns = {}
-    if path.exists():
-        with path.open() as file:
-            for row in csv.DictReader(file):
-                found.setdefault(int(float(row["step"])), {})[int(float(row["seed"]))] = float(row["reward"])
+    with path.open() as file:
+        for row in csv.DictReader(file):
+            found.setdefault(int(float(row["step"])), {})[int(float(row["seed"]))] = float(row["reward"])
     return {step: seeds for step, seeds in sorted(found.items()) if 0 < step <= LAST}
 
 

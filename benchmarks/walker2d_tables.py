@@ -37,9 +37,6 @@ ONE_BY_ONE = {
     "critics without LayerNorm (`--learner.no-critic-layer-norm`)": "walker2d_restored_no_layer_norm",
     "critics in units of return, targets not cut (`--learner.bound-quantile None`)": "walker2d_restored_no_bounds",
     "gradients through one step (`--learner.horizon 1`)": "walker2d_restored_horizon_1",
-    "the model predicts in units of the environment (`--model.no-normalize-targets`)": "walker2d_restored_raw_targets",
-    "entropy aimed at: -3, not -6 (`--learner.target-entropy -3`)": "walker2d_restored_entropy_3",
-    "entropy aimed at: -12 (`--learner.target-entropy -12`)": "walker2d_restored_entropy_12",
 }
 """With velocities told by the trapezoidal rule, from the start on: one thing changed at a time."""
 BLOCK = 5000

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import real_branches as benchmark
 from posture import ends
+from published_tables import swings
 
 from mbpo.envs.make import EnvSource
 
@@ -83,3 +84,9 @@ def test_an_end_counts_once_however_many_limits_it_is_beyond():
     height = np.array([0.7, 1.2, 1.2, 2.1, 0.7])
     angle = np.array([0.0, -1.1, 1.2, 0.0, -1.5])
     assert ends(height, angle) == (2, 1, 1, 1)
+
+
+def test_swings_by_hand():
+    # Below half of the best before: 40 of 100, and 90 of 200; not 60 of 100, nor 100 of 200.
+    assert swings([100.0, 40.0, 60.0, 200.0, 100.0, 90.0]) == (2, 5)
+    assert swings([100.0]) == (0, 0)

@@ -170,10 +170,12 @@ def test_a_watched_environment_that_hung_is_left_alone():
 
 
 def test_the_answer_to_an_interrupted_call_is_not_taken_for_the_next_ones():
-    env = well(step=lambda self, action: time.sleep(0.3))
-    watched = WatchedEnv(env, timeout=30)
+    def step(self, action):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.3)
+
+    watched = WatchedEnv(well(step=step), timeout=30)
     watched.reset(0)
-    threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         watched.step(ACTION)
     np.testing.assert_array_equal(watched.reset(1), GOOD_OBS)

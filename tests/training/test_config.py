@@ -90,6 +90,17 @@ def test_an_older_run_goes_on_as_it_was(path, then):
     assert from_run({"algo": "sac"}, where="a test") == from_dict({"algo": "sac"}, where="a test")
 
 
+def test_an_older_run_may_hold_what_is_no_setting_any_more():
+    written = to_dict(from_dict({"algo": "mbpo-dh"}, where="a test"))
+    written["mbpo_dh"]["model"]["unseen_noise_rows"] = "newest"
+    assert to_dict(from_run(written, where="a test")) == to_dict(from_dict({"algo": "mbpo-dh"}, where="a test"))
+    assert written["mbpo_dh"]["model"]["unseen_noise_rows"] == "newest"
+    # At another value it would go on as another run.
+    written["mbpo_dh"]["model"]["unseen_noise_rows"] = "held-out"
+    with pytest.raises(ConfigError, match="unseen_noise_rows"):
+        from_run(written, where="a test")
+
+
 def test_an_older_run_folder_goes_on_as_it_was(tmp_path):
     spec = Spec(3, np.float32([-2.0]), np.float32([2.0]))
     write_description(tmp_path, RunConfig(algo="mbpo-dh"), spec, env_by_id=True)

@@ -137,24 +137,29 @@ def test_an_evaluation_after_a_fault_starts_afresh():
 
 def test_an_evaluation_after_an_interruption_starts_afresh():
     class Interrupting(Script):
-        slow = True
+        made = closed = 0
+
+        def __init__(self):
+            super().__init__()
+            Interrupting.made += 1
 
         def step(self, action):
-            if Interrupting.slow:
-                Interrupting.slow = False
+            if Interrupting.made == 2:  # The first is asked for its spaces only.
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
                 time.sleep(0.3)
                 return None
             return super().step(action)
 
+        def close(self):
+            Interrupting.closed += 1
+
     evaluator = Evaluator(EnvSource.of(lambda: Interrupting()), 0, 1000, timeout=30)
-
-    def interrupted(obs: np.ndarray, memory):
-        threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
-        return still(obs, memory)
-
     with pytest.raises(KeyboardInterrupt):
-        evaluator.run(interrupted, nothing, 1, at_step=0)
+        evaluator.run(still, nothing, 1, at_step=0)
+    before = Interrupting.made
     assert evaluator.run(still, nothing, 1, at_step=0).returns.tolist() == [15.0]
+    assert Interrupting.made == before + 1
+    assert Interrupting.closed  # Once its call had come back, though nobody waited for that.
 
 
 def test_what_a_policy_remembers_begins_anew_with_every_episode():

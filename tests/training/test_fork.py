@@ -11,6 +11,7 @@ from mbpo import MBPO, SAC
 from mbpo.errors import CheckpointError, ConfigError, RunFolderError
 from mbpo.training import reopen
 from mbpo.training.config import RunConfig, to_dict
+from mbpo.training.reopen import check_kept
 from mbpo.training.run_folder import read_description
 
 MORE = 30
@@ -95,6 +96,13 @@ def test_what_has_to_stay(tiny_run, tmp_path, settings, words):
         MBPO.fork(tiny_run, out=tmp_path / "fork", **settings)
     one_paragraph(str(caught.value))
     assert not (tmp_path / "fork").exists()
+
+
+def test_bounds_of_critics_may_move_and_stay_bounds():
+    check_kept({"mbpo_dh.learner.bound_quantile": (0.01, 0.05)})
+    for was, now in ((0.01, None), (None, 0.01)):
+        with pytest.raises(ConfigError, match="bound_quantile"):
+            check_kept({"mbpo_dh.learner.bound_quantile": (was, now)})
 
 
 def test_other_folders_and_algorithms_are_refused(tiny_run, tmp_path):

@@ -35,7 +35,7 @@ def rows(count):
 
 def test_errors_are_in_units_of_the_spread():
     ensemble = constant_ensemble()
-    np.testing.assert_allclose(target_spread(ensemble), SPREAD)
+    np.testing.assert_allclose(target_spread(ensemble, None), SPREAD)
     found = one_step(ensemble, rows(CHUNK + 7), SPREAD, outputs=2)
     # Δobs is off by 0.25 = half a spread, the reward by 2 = one.
     np.testing.assert_allclose(found.error, np.full(CHUNK + 7, np.sqrt((0.5**2 + 1.0**2) / 2)), rtol=1e-5)

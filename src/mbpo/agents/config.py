@@ -78,9 +78,6 @@ class ModelConfig:
     """Hidden layers of each member, swish."""
     residual: bool = True
     """Predict the change of the observation rather than the next one."""
-    normalize_targets: bool = True
-    """Standardise what is predicted, each number over the real data; else it is predicted in the environment's units,
-    in which the large numbers decide, and errors and noise are logged in these."""
     learning_rate: PositiveFloat = 1e-3
     """Adam."""
     batch_size: PositiveInt = 64

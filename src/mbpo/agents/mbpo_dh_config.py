@@ -60,7 +60,8 @@ class ValueGradientConfig:
     evaluated; the actor explores and learns as without it. Not published. 1: no average, the actor itself."""
     bound_quantile: Annotated[float, Ge(0), Lt(0.5)] | None = 0.01
     """Q is believed to lie between this and the opposite quantile of the soft rewards, over 1 - gamma: critics are
-    scaled to that, and targets cut. None: critics in units of return, and no target is cut."""
+    scaled to that, and targets cut. None: critics in units of return, and no target is cut. A run keeps to the one or
+    the other."""
 
 
 @settings
@@ -79,7 +80,7 @@ class HomoscedasticConfig:
     """Predict the change of the observation rather than the next one."""
     normalize_targets: bool = True
     """Standardise what is predicted, each number over the real data; else it is predicted in the environment's units,
-    in which the large numbers decide, and errors and noise are logged in these."""
+    in which the large numbers decide, and model_holdout_error and model_noise are logged in these."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.01
     """Share of hidden units dropped in training, less towards the output (times one minus the share of
     weight decay, which is 1/4 in the first layer and 1 in the last)."""

@@ -53,7 +53,6 @@ def init_model(spec: Spec, config: ModelConfig | HomoscedasticConfig, key: Key[A
         num_elites=config.num_elites,
         hidden_sizes=config.hidden_sizes,
         residual=config.residual,
-        normalize_targets=config.normalize_targets,
         angles=spec.angles,
     )
     return FitState(ensemble, jnp.zeros((), jnp.int32))

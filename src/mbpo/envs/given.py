@@ -28,10 +28,11 @@ def resolve_reward(choice: str | RewardFn) -> RewardFn | None:
 
 
 def not_kept(what: str) -> str:
-    """What to do where a run's function, of its `reward` or `termination`, was an object."""
+    """What to do where the setting `reward` or `termination` says that a function was given as an object."""
     return (
-        f"The run was made with a {what} function given as an object, which its folder cannot hold: pass it as "
-        f"load(..., {what}_fn=...). A function named as module:function is found again by itself."
+        f"The {what} 'given' stands for a function that was given as an object, which settings and run folders cannot "
+        f"hold: give it again, as {what}_fn=..., in load(..., {what}_fn=...) for a run that was made with it. A "
+        "function named as module:function is found by itself."
     )
 
 

@@ -102,7 +102,9 @@ class WatchedEnv:
             return
         self._closed = True
         try:
-            if not self.stuck:
+            if self._worker is not None and self._worker.busy and not self.stuck:
+                self._worker.later(self.env.close)  # A call that was interrupted may hang: it is not waited for.
+            elif not self.stuck:
                 self._call("close", self.env.close)
         finally:
             if self._worker is not None:
@@ -212,6 +214,10 @@ class _Worker:
         if error is not None:
             raise error
         return result
+
+    def later(self, function: Callable[[], Any]) -> None:
+        """Call this after what is under way; nobody waits for its answer."""
+        self._asked.put((0, function))
 
     def end(self) -> None:
         self._asked.put(None)

@@ -53,7 +53,7 @@ class Ensemble(eqx.Module):
     residual: bool = eqx.field(static=True)
     """Predict `next_obs − obs` (True) or `next_obs` itself (False)."""
     normalize_targets: bool = eqx.field(static=True, default=True)
-    """Predict targets standardised over the real data; else as they are, and `targets` stays what it is at first."""
+    """Predict targets standardised over the real data; else as they are, and `targets` changes nothing."""
 
     @property
     def ensemble_size(self) -> int:
@@ -69,7 +69,6 @@ def make_ensemble(
     num_elites: int,
     hidden_sizes: Sequence[int],
     residual: bool,
-    normalize_targets: bool = True,
     angles: tuple[int, ...] = (),
 ) -> Ensemble:
     """An ensemble that has seen nothing: members differ by their random start.
@@ -101,7 +100,6 @@ def make_ensemble(
         ensemble_size=ensemble_size,
         num_elites=num_elites,
         residual=residual,
-        normalize_targets=normalize_targets,
         angles=angles,
     )
 

@@ -33,7 +33,7 @@ from mbpo.model.ensemble import (
 )
 from mbpo.model.epoch import MemberData, init_optimizer, normalized_rows, train_epoch
 from mbpo.nn.distributions import gaussian_nll
-from mbpo.nn.normalizer import fit_normalizer
+from mbpo.nn.normalizer import fit_normalizer, identity_normalizer
 from mbpo.types import Metrics
 
 BOUND_PENALTY = 0.01
@@ -129,7 +129,7 @@ def refresh_normalizers(state: FitState, replay: Replay) -> Ensemble:
     targets = make_targets(ensemble, data)
     new = (
         fit_normalizer(jnp.concatenate([data.obs, data.action], axis=-1), valid, ensemble.inputs.angles),
-        fit_normalizer(targets, valid) if ensemble.normalize_targets else ensemble.targets,
+        fit_normalizer(targets, valid) if ensemble.normalize_targets else identity_normalizer(targets.shape[-1]),
     )
     old = jax.tree.map(
         lambda before, after: jnp.where(state.num_fits > 0, before, after), (ensemble.inputs, ensemble.targets), new

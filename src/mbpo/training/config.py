@@ -33,6 +33,9 @@ def _ascending(numbers: tuple[int, ...]) -> tuple[int, ...]:
 ADDED_SINCE = {("mbpo_dh", "learner", "actor_average_rate"): 1.0}
 """Settings that older runs did not write down, where their default would not have those go on as they were."""
 
+REMOVED_SINCE = {("mbpo_dh", "model", "unseen_noise_rows"): "newest"}
+"""Settings that older runs may hold, and the value at which they are as those without it."""
+
 
 @settings
 class RunConfig:
@@ -118,14 +121,21 @@ def from_dict(values: Mapping[str, Any], *, where: str) -> RunConfig:
 
 
 def from_run(values: Mapping[str, Any], *, where: str) -> RunConfig:
-    """As `from_dict`, of settings that a run wrote, perhaps before some of them were there."""
+    """As `from_dict`, of settings that a run wrote, perhaps before some of them were there or others gone."""
     values = copy.deepcopy(dict(values))
-    for (*path, name), then in ADDED_SINCE.items():
+
+    def section_of(path: list[str]) -> dict[str, Any]:
         inner: Any = values
         for part in path:
             inner = inner.get(part) if isinstance(inner, dict) else None
-        if isinstance(inner, dict):
-            inner.setdefault(name, then)
+        return inner if isinstance(inner, dict) else {}
+
+    for (*path, name), then in ADDED_SINCE.items():
+        section_of(path).setdefault(name, then)
+    for (*path, name), nothing in REMOVED_SINCE.items():
+        inner = section_of(path)
+        if inner.get(name) == nothing:
+            del inner[name]
     return from_dict(values, where=where)
 
 

@@ -161,7 +161,7 @@ def _determinism(
             second = one_episode(again, chosen, lambda: next(actions), most, 0)  # noqa: B023
         except EpisodeFault as fault:
             return [Finding("error", "determinism", f"{source.name}, {where}, failed {fault}.")]
-        step = first_difference(first, second, most)
+        step = first_difference(first, second)
         if step is not None:
             sentence = f"The environment, {where} and given the same actions, differs from step {step} on"
             return [Finding("warning", "determinism", f"{sentence}, {consequence}.")]
@@ -175,8 +175,8 @@ def _determinism(
     return found
 
 
-def first_difference(first: Episode, second: Episode, most: int) -> int | None:
-    """The step at which an episode and its repetition, of at most `most` of its steps, differ; None: at none.
+def first_difference(first: Episode, second: Episode) -> int | None:
+    """The step at which an episode and its repetition, of no more steps, differ; None: at none.
 
     Step 0 is the reset. Observations, rewards and whether the step is the last are compared.
     """

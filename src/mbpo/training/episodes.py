@@ -100,6 +100,9 @@ class Episodes:
             next_obs, reward, terminated, truncated = self._watched.step(action)
         except Misbehaviour as error:
             raise self._fault(error) from error
+        except BaseException:  # Interrupted: the environment may have taken the step, and nobody knows where it led.
+            self.drop()
+            raise
         transition = Transition(self.obs, action, np.float32(reward), next_obs, np.bool_(terminated))  # type: ignore[arg-type]
         self.obs = next_obs
         self.log.total_reward += reward

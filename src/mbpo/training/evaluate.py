@@ -126,6 +126,5 @@ class Evaluator:
         return self._envs[slot].reset(seed)
 
     def close(self) -> None:
-        for env in self._envs:
-            env.close()
-        self._envs.clear()
+        while self._envs:
+            self._envs.pop().close()

@@ -204,7 +204,6 @@ class Run(Generic[State]):
         try:
             evaluation = self.profile.time("evaluate", self.evaluate, self.eval_episodes)
         except (EnvironmentFault, UnsupportedEnvironment):
-            self.evaluator.close()  # Whatever state its environments are in.
             if over:
                 self.episodes.drop()
                 self.faults_in_a_row = 0
@@ -249,7 +248,6 @@ class Run(Generic[State]):
                 return evaluator.run(policy, self.agent.memory, episodes, at_step=self.env_step)
             except EnvironmentFault as fault:
                 warnings.warn(f"{fault} The evaluation is repeated in fresh environments.", stacklevel=2)
-                evaluator.close()
         return evaluator.run(policy, self.agent.memory, episodes, at_step=self.env_step)
 
     def _latest_floats(self) -> dict[str, float]:

@@ -28,6 +28,8 @@ A = TypeVar("A", bound="Algorithm")
 KEPT = ("env_id", "env_kwargs", "seed", "replay_capacity", "holdout_ratio")
 """Settings that a branch shares with its run: with others it would be of another task, or held-out rows would be ones
 that the model was trained on."""
+UNITS = ("bound_quantile",)
+"""Settings of which None stands for other units of what was learned: a branch may have another number, no more."""
 READS = 3
 """Of a checkpoint that is replaced while it is read."""
 
@@ -94,7 +96,7 @@ def check_kept(other: Mapping[str, tuple[Any, Any]]) -> None:
     for path, (was, now) in other.items():
         parts = path.split(".")
         for place, part in enumerate(parts):
-            if part in KEPT:
+            if part in KEPT or (part in UNITS and None in (was, now)):
                 raise ConfigError(
                     f"A run that begins where another stands has that one's {'.'.join(parts[place:])}, which is "
                     f"{was!r}, not {now!r}; leave it out, or train from the start."

@@ -156,7 +156,7 @@ def _check(episodes: int, seed: int | None) -> None:
 
 def _errors(subject: Subject, recorded: list[Episode], outputs: int) -> dict[str, Any]:
     """One-step errors on the buffer's rows and on the fresh trajectories'."""
-    spread = target_spread(subject.ensemble)
+    spread = target_spread(subject.ensemble, subject.replay)
     on_policy = one_step(subject.ensemble, as_rows(recorded), spread, outputs=outputs)
     on_data = one_step(subject.ensemble, subject.replay, spread, outputs=outputs)
     return {
@@ -248,7 +248,7 @@ def _shift(subject: Subject, policy: Stochastic, steps: int, seed: int, key: Key
     _, log_prob = policy.sample(np.repeat(states, VARIATION_DRAWS, axis=0), draw_key)
     uniform = uniform_variation(log_prob, subject.spec.action_dim)
     visited = list(zip(shares[data_slots:].tolist(), slots[data_slots:], strict=True))
-    spread = target_spread(subject.ensemble)
+    spread = target_spread(subject.ensemble, subject.replay)
     curves = measure_shift(ensembles, sizes, visited, spread, uniform, outputs=outputs)
     return Shift(np.array(SHARES), uniform, curves, refits, epochs)
 

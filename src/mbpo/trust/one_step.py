@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mbpo.model.ensemble import Ensemble, make_targets, predict_normalized
+from mbpo.nn.normalizer import fit_normalizer
 from mbpo.theory import univariate_total_variation
 from mbpo.types import Transition
 
@@ -69,9 +70,13 @@ def distance_as_variation(distance: Float[np.ndarray, "*batch"]) -> Float[np.nda
     return univariate_total_variation(np.zeros_like(distance), np.ones(()), distance, np.ones(()))
 
 
-def target_spread(ensemble: Ensemble) -> Float[np.ndarray, " out"]:
-    """Standard deviation of each target over the rows that the ensemble was last fitted to."""
-    return np.asarray(ensemble.targets.std)
+def target_spread(ensemble: Ensemble, rows: Transition) -> Float[np.ndarray, " out"]:
+    """Standard deviation of each target over the rows that the ensemble was last fitted to, or, where it does not
+    keep that, over these."""
+    targets = ensemble.targets
+    if not ensemble.normalize_targets:
+        targets = fit_normalizer(make_targets(ensemble, rows), jnp.ones(rows.reward.shape))
+    return np.asarray(targets.std)
 
 
 @eqx.filter_jit

@@ -22,7 +22,7 @@ def write_curves(tasks: Sequence[TaskCurves], levels: Sequence[float], out: Path
     Raises:
         RunFolderError: They cannot be written.
     """
-    if not out.name:
+    if out.name in ("", ".."):
         raise RunFolderError(
             f"Cannot write the curves to {out}: that is a folder; name files in it, as in {out / 'curves'}."
         )
