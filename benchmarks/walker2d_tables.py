@@ -37,6 +37,7 @@ ONE_BY_ONE = {
     "critics without LayerNorm (`--learner.no-critic-layer-norm`)": "walker2d_restored_no_layer_norm",
     "critics in units of return, targets not cut (`--learner.bound-quantile None`)": "walker2d_restored_no_bounds",
     "gradients through one step (`--learner.horizon 1`)": "walker2d_restored_horizon_1",
+    "two updates a step (`--utd-ratio 2 --first-updates 10000`)": "walker2d_restored_utd_2",
 }
 """With velocities told by the trapezoidal rule, from the start on: one thing changed at a time."""
 BLOCK = 5000
