@@ -5,9 +5,11 @@ import math
 from itertools import accumulate
 from statistics import fmean
 
+import numpy as np
 from read_results import RESULTS
 
 from mbpo.training.logbook import read_records
+from mbpo.viz.published import PublishedCurve, read_published
 
 TASKS = ("Hopper", "HalfCheetah", "Walker2d", "Ant", "Humanoid")
 AT = (30_000, 50_000)
@@ -20,19 +22,29 @@ STEPS = range(10_000, 50_001, 10_000)
 """Where the published runs were evaluated."""
 
 
+def variants() -> dict[str, dict[str, PublishedCurve]]:
+    """The curve of each variant on each task, the method itself first."""
+    found: dict[str, dict[str, PublishedCurve]] = {}
+    for curve in read_published(RESULTS / "published" / "variants.csv"):
+        found.setdefault(curve.method, {})[curve.env] = curve
+    return found
+
+
+def at(curve: PublishedCurve, step: int) -> tuple[float, float, int]:
+    """Mean and standard deviation at a step, and the number of seeds."""
+    (place,) = np.flatnonzero(curve.steps == step)
+    return float(curve.mean[place]), float(curve.std[place]), curve.seeds[0]
+
+
 def published_variants() -> str:
     """Each variant at two moments on each task: mean and standard deviation over seeds."""
-    found: dict[str, dict[tuple[str, int], str]] = {}
-    seeds: dict[str, set[int]] = {}
-    with (RESULTS / "published" / "variants.csv").open() as file:
-        for row in csv.DictReader(file):
-            found.setdefault(row["method"], {})[row["env"], int(row["step"])] = f"{row['mean']} ± {row['std']}"
-            seeds.setdefault(row["method"], set()).add(int(row["n_seeds"]))
     heads = " | ".join(f"{task}, {step // 1000}k" for task in TASKS for step in AT)
     lines = [f"| | seeds | {heads} |", "|---" * (2 + len(TASKS) * len(AT)) + "|"]
-    for method, at in found.items():
-        cells = " | ".join(at[task, step] for task in TASKS for step in AT)
-        lines.append(f"| {method} | {' to '.join(map(str, sorted(seeds[method])))} | {cells} |")
+    for method, curves in variants().items():
+        seeds = sorted({count for curve in curves.values() for count in curve.seeds})
+        numbers = [at(curves[task], step) for task in TASKS for step in AT]
+        cells = " | ".join(f"{mean:.0f} ± {std:.0f}" for mean, std, _ in numbers)
+        lines.append(f"| {method} | {' to '.join(map(str, seeds))} | {cells} |")
     return "\n".join(lines)
 
 
@@ -71,19 +83,15 @@ def standard_errors(one: tuple[float, float, int], other: tuple[float, float, in
 
 def published_differences() -> str:
     """What each variant has more or less than the method at 50,000 steps, in standard errors."""
-    found: dict[str, dict[str, tuple[float, float, int]]] = {}
-    with (RESULTS / "published" / "variants.csv").open() as file:
-        for row in csv.DictReader(file):
-            if int(row["step"]) == AT[-1]:
-                numbers = float(row["mean"]), float(row["std"]), int(row["n_seeds"])
-                found.setdefault(row["method"], {})[row["env"]] = numbers
+    found = {
+        method: {task: at(curve, AT[-1]) for task, curve in curves.items()} for method, curves in variants().items()
+    }
     method = found.pop("DHMBPO")
     lines = [f"| | {' | '.join(TASKS)} |", "|---" * (1 + len(TASKS)) + "|"]
-    for name, at in found.items():
-        cells = (
-            f"{at[task][0] - method[task][0]:+.0f} ({standard_errors(at[task], method[task]):+.1f})" for task in TASKS
-        )
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for name, here in found.items():
+        pairs = [(here[task], method[task]) for task in TASKS]
+        cells = " | ".join(f"{one[0] - other[0]:+.0f} ({standard_errors(one, other):+.1f})" for one, other in pairs)
+        lines.append(f"| {name} | {cells} |")
     return "\n".join(lines)
 
 

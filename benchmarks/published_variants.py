@@ -4,7 +4,7 @@
     python benchmarks/published_variants.py erl_lib --out benchmarks/results/published
 
 `variants.csv` has the columns that `mbpo curves --reference` reads: mean and standard deviation over seeds of each
-variant, up to 100,000 real steps. `seeds.csv` has the evaluations of the method itself, seed by seed.
+variant, up to 120,000 real steps. `seeds.csv` has the evaluations of the method itself, seed by seed.
 """
 
 import argparse
