@@ -113,7 +113,7 @@ def branch_length(gamma: float, on_policy_error: Number, policy_shift: Number) -
         k* = ln[ −ln γ · ε_π / ((1 − γ) ε_m′) ] / (−ln γ)
 
     and where that is negative the best k is 0. To first order in 1 − γ, k* > 0 exactly when
-    ε_m′ < ε_π. Without model error k* is ∞, without policy shift it is 0.
+    ε_m′ < ε_π. Without model error k* is ∞, without policy shift it is 0. For 0 < γ < 1.
     """
     error, shift = np.asarray(on_policy_error, float), np.asarray(policy_shift, float)
     rate = -np.log(gamma)

@@ -19,7 +19,7 @@ def test_a_good_reward_function_passes_without_being_computed():
 @pytest.mark.parametrize(
     ("reward_fn", "message"),
     [
-        (lambda obs, action, next_obs: next_obs, r"gives shape \(3, 2\) and type float32 for 3 rows"),
+        (lambda obs, action, next_obs: next_obs, r"gives shape \(4, 2\) and type float32 for 4 rows"),
         (lambda obs, action, next_obs: obs[:, 0] > 0, r"type bool"),
         (lambda obs, action, next_obs: 1.0, r"gives shape \(\) "),
         (lambda obs, action: obs[:, 0], r"fails on a batch \(TypeError"),
@@ -30,6 +30,12 @@ def test_a_good_reward_function_passes_without_being_computed():
 def test_a_bad_reward_function_is_told(reward_fn, message):
     with pytest.raises(ConfigError, match=message):
         check_reward_fn(reward_fn, SPEC)
+
+
+def test_one_written_for_a_single_observation_is_told_where_there_are_three_numbers():
+    pendulum = Spec(obs_dim=3, action_low=SPEC.action_low, action_high=SPEC.action_high)
+    with pytest.raises(ConfigError, match=r"gives shape \(3,\)"):
+        check_reward_fn(lambda obs, action, next_obs: -(next_obs[0] ** 2), pendulum)
 
 
 def test_only_the_reward_is_another():

@@ -411,6 +411,7 @@ def damaged(whole: MBPO, folder: Path, **progress) -> Path:
         {"episode": "4"},
         {"records": None},
         {"latest": 3},
+        {"model_learned_at": "now"},
         {"latest": {"alpha": "much"}},
         {"wall_time": []},
         {"wall_time": 10**400},

@@ -85,6 +85,8 @@ def test_it_can_be_gone_on_with_from_its_first_moment(tiny_run, tmp_path):
         ({"seed": 1}, "that one's seed, which is 0, not 1"),
         ({"replay_capacity": 300}, "replay_capacity"),
         ({"model": {"holdout_ratio": 0.4}}, "holdout_ratio"),
+        ({"model": {"residual": False}}, "that one's residual, which is True, not False"),
+        ({"sac": {"critic_layer_norm": True}}, "critic_layer_norm"),
         ({"model": {"hidden_sizes": [9]}}, r"under these settings \(mbpo.model.hidden_sizes\)"),
         ({"env_kwargs": {"length": 9}}, "env_kwargs.length, which is None, not 9"),
         ({"no_such": 1}, "no_such"),

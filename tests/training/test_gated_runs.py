@@ -4,12 +4,17 @@ The schedule's own are in `test_algorithm`.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_tasks import RUN_SETTINGS, SHORT, same_weights
 
 from mbpo import MBPO
 from mbpo.agents.mbpo import MBPOAgent
+from mbpo.model.consensus import as_fused_step
+from mbpo.model.ensemble import as_model_step
+from mbpo.model.termination import never
+from mbpo.trust.subject import read_subject
 
 STEPS = 110
 # Buffers of one size, so that the parts that no gate touches compile once.
@@ -109,3 +114,14 @@ def test_resumed_it_is_the_same_run(whole, tmp_path):
     last, expected = again.records[-1], agent.records[-1]
     assert {name: last[name] for name in MEASURED} == {name: expected[name] for name in MEASURED}
     again.close()
+
+
+def test_a_run_is_looked_into_with_the_step_that_its_branches_take(whole, tmp_path):
+    gate, agent, _ = whole
+    agent.save(tmp_path / "run")
+    subject = read_subject(tmp_path / "run")
+    step = (as_fused_step if gate == "infoprop" else as_model_step)(subject.ensemble, never)
+    obs, action = (jnp.asarray(part[:20]) for part in (subject.replay.obs, subject.replay.action))
+    expected, found = (world(obs, action, jax.random.key(3)) for world in (step, subject.imagined))
+    np.testing.assert_array_equal(found.next_obs, expected.next_obs)
+    np.testing.assert_array_equal(found.reward, expected.reward)

@@ -13,6 +13,7 @@ from mbpo.errors import EnvironmentFault, TrainingError
 from mbpo.training import loop
 from mbpo.training.checkpoint import read_checkpoint
 from mbpo.training.loop import Run
+from mbpo.training.restore import restore_progress
 from mbpo.training.seeding import Stream, episode_seed
 from mbpo.training.signals import Interrupted, StopRequest
 
@@ -204,6 +205,7 @@ def test_a_checkpoint_holds_what_a_resumed_run_needs(tmp_path):
         "episode": 2,
         "records": 3,
         "latest": {},
+        "model_learned_at": 11,
     }
     assert set(checkpoint.keys()) == {"improved", "weight", "episode.actions", "episode.obs"}
     np.testing.assert_array_equal(checkpoint.read("episode.actions"), [[0.5], [0.5]])
@@ -316,6 +318,25 @@ def test_training_goes_on_after_a_fault_with_a_fresh_episode():
     train(run, 10)
     assert [int(row.next_obs[1]) for row in improved(run)] == [1, 2, 3, 4, 5, 1, 2, 1, 2, 3]
     assert env.resets[-1] == episode_seed(5, Stream.TRAINING_EPISODE, 2)
+
+
+@pytest.mark.parametrize("again", ["here", "from the folder"])
+def test_a_model_is_not_learned_twice_for_a_step_that_a_fault_cut_short(tmp_path, again):
+    env = Script(length=5, fault_step=3)
+    run = make_run(env, folder=tmp_path)
+    train(run, 5)
+    env.fault = "raises"
+    with pytest.raises(EnvironmentFault):
+        train(run, 100)
+    env.fault = ""
+    assert [(verb, step) for verb, step, _ in run.agent.calls[-2:]] == [("learn_model", 7), ("act", 7)]
+    if again == "from the folder":
+        records, run = run.logbook.records, make_run(env, folder=tmp_path)
+        restore_progress(run, read_checkpoint(tmp_path / "checkpoint"), records)
+    count = len(run.agent.calls)
+    train(run, 9)
+    after = [(verb, step) for verb, step, _ in run.agent.calls[count:]]
+    assert after == [("act", 7), ("improve", 7), ("learn_model", 8), ("act", 8), ("improve", 8)]
 
 
 def test_a_fault_in_a_reset(tmp_path):

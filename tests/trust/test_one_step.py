@@ -7,7 +7,7 @@ import numpy as np
 from oracles import linear_mlp
 from scipy.special import ndtr
 
-from mbpo.model.ensemble import make_ensemble
+from mbpo.model.ensemble import make_ensemble, unfitted
 from mbpo.nn.normalizer import Normalizer
 from mbpo.trust.one_step import CHUNK, distance_as_variation, one_step, target_spread
 from mbpo.types import Transition
@@ -41,6 +41,16 @@ def test_errors_are_in_units_of_the_spread():
     np.testing.assert_allclose(found.error, np.full(CHUNK + 7, np.sqrt((0.5**2 + 1.0**2) / 2)), rtol=1e-5)
     distance = np.hypot(0.5, 1.0)
     np.testing.assert_allclose(found.variation, 2 * ndtr(distance / 2) - 1, rtol=1e-5)
+
+
+def test_where_the_ensemble_keeps_no_spread_it_is_that_of_the_rows():
+    params = constant_ensemble().params
+    shape = {"ensemble_size": 2, "num_elites": 2, "residual": True, "angles": (0,)}
+    ensemble = unfitted(params, 1, 1, **shape, normalize_targets=False)
+    seen = rows(50)
+    turned = seen.obs + np.linspace(-1, 1, 50, dtype=np.float32)[:, None] + 2 * np.float32(np.pi)
+    spread = target_spread(ensemble, seen._replace(next_obs=turned))
+    np.testing.assert_allclose(spread, [np.linspace(-1, 1, 50).std(), 1], rtol=1e-5)  # A spread of 0 counts as 1.
 
 
 def test_a_reward_that_is_known_does_not_count():

@@ -12,12 +12,14 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import model_validator
 
 from mbpo.agents.settings import (
+    Epochs,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     Share,
     Sizes,
+    TimesLonger,
     settings,
 )
 from mbpo.errors import ConfigError
@@ -92,12 +94,12 @@ class ModelConfig:
     out, as published; else every member learns from all of these, as what learns when episodes end does anyway."""
     max_holdout: PositiveInt = 5000
     """Held-out rows scored after each epoch, at most."""
-    patience: PositiveInt = 5
+    patience: Epochs = 5
     """Epochs without a score that is better by 0.5 % before a fit ends."""
-    max_epochs: PositiveInt = 10
+    max_epochs: Epochs = 10
     """Epochs of one fit, at most. The published code has no bound, which made refitting two
     thirds of all time; warm starts make up for the bound over a few refits."""
-    first_fit_factor: PositiveInt = 5
+    first_fit_factor: TimesLonger = 5
     """How many times as long the first fit may take: it has no warm start."""
     min_epoch_batches: PositiveInt = 40
     """Gradient steps of one epoch, at least: with little data, a few steps tell nothing."""

@@ -30,8 +30,8 @@ prioritized sweeping takes the mean over them, which in a deterministic world is
 (f), the seen pair is drawn uniformly at once, not the state first, so that a pair's chance does
 not depend on how many actions its state has seen; Dyna-Q+ draws a state and any of its actions,
 which is uniform too. In (f'), an update with α < 1 leaves 1 − α of the error, and the pair stays in
-the queue with it, so that a priority is always a current error; the book drops the pair. With
-α = 1 there is no difference.
+the queue with it; the book drops the pair. With α = 1 there is no difference. As in the book, a
+pair that is queued keeps its priority where its error has become smaller than θ since.
 """
 
 from functools import partial

@@ -7,11 +7,13 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import model_validator
 
 from mbpo.agents.settings import (
+    Epochs,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     Sizes,
+    TimesLonger,
     settings,
 )
 from mbpo.errors import ConfigError
@@ -115,12 +117,12 @@ class HomoscedasticConfig:
     """Gradient steps of one epoch, at least."""
     max_epoch_batches: PositiveInt = 100
     """Gradient steps of one epoch, at most; fewer while there are fewer whole batches of rows. Published: 5."""
-    patience: PositiveFloat = 10.0
+    patience: Annotated[float, Gt(0), Le(10_000)] = 10.0
     """Epochs without a better score before a fit ends, for each natural logarithm of the number of
     outputs: 25 for Hopper's 12, so none ends early. Published: 50, with its short epochs."""
-    max_epochs: PositiveInt = 15
+    max_epochs: Epochs = 15
     """Epochs of one fit, at most; the published code has no bound."""
-    first_fit_factor: PositiveInt = 5
+    first_fit_factor: TimesLonger = 5
     """How many times as long the first fit may take: it has that many times the data of a later one."""
     improvement: Annotated[float, Gt(0), Le(1)] = 1.0
     """What a fit leaves behind is the last epoch that a paired test over held-out rows found better than the
@@ -164,7 +166,8 @@ class MBPODHConfig:
     """Whether the policy rests between refits and all updates follow the next one, as published; else
     they are made while the data come in. What comes in after the last refit of a run is then not learned from."""
     rollout_freq: PositiveInt = 20
-    """Updates between long rollouts, which bring new start states."""
+    """Updates between long rollouts, which bring new start states. While learning all along, those of whole environment
+    steps: the next lower multiple of utd_ratio, or utd_ratio itself."""
     rollout_batch_size: PositiveInt = 256
     """Long rollouts at a time."""
     rollout_length: PositiveInt = 20

@@ -67,8 +67,8 @@ class PETSConfig:
     horizon: PositiveInt = 25
     """Steps planned ahead (paper: 25 to 30)."""
     population: PositiveInt = 40
-    """Sequences per iteration (paper: 400 to 500, for CEM). This and the number of iterations are chosen
-    for twenty decisions a second on two cores with the model below."""
+    """Sequences per iteration (paper: 400 to 500, for CEM); iCEM draws twice `num_elites` at least. This and the number
+    of iterations are chosen for twenty decisions a second on two cores with the model below."""
     num_elites: PositiveInt = 8
     """Sequences that CEM and iCEM fit their Gaussian to (paper: a tenth)."""
     iterations: PositiveInt = 3
@@ -98,7 +98,7 @@ class PETSConfig:
 
     @model_validator(mode="after")
     def _fits_together(self) -> "PETSConfig":
-        if self.num_elites > self.population:
+        if self.num_elites > self.population and self.planner != "mppi":
             raise ConfigError(f"num_elites ({self.num_elites}) cannot exceed population ({self.population}).")
         if self.replay_capacity < self.random_steps:
             raise ConfigError(

@@ -19,8 +19,13 @@ from mbpo.errors import ConfigError, did_you_mean
 MAX_SECONDS = 1e6
 """A time limit: longer than any step takes, and no longer than every system can wait for."""
 MAX_EPISODES = 1_000_000
-PositiveInt = Annotated[int, Ge(1)]
-NonNegativeInt = Annotated[int, Ge(0)]
+MAX_COUNT = 10**9
+"""More than is ever counted, and what arrays of 32-bit integers hold."""
+PositiveInt = Annotated[int, Ge(1), Le(MAX_COUNT)]
+NonNegativeInt = Annotated[int, Ge(0), Le(MAX_COUNT)]
+Epochs = Annotated[int, Ge(1), Le(1_000_000)]
+"""Of one fit; its epochs, batches and patience are 32-bit integers, with `TimesLonger` too."""
+TimesLonger = Annotated[int, Ge(1), Le(1000)]
 PositiveFloat = Annotated[float, Gt(0)]
 Seconds = Annotated[float, Gt(0), Le(MAX_SECONDS)]
 NonNegativeFloat = Annotated[float, Ge(0)]

@@ -143,7 +143,9 @@ def _refit_homoscedastic(
     )
     if not config.unseen_noise:
         return fitted, metrics
-    fitted, noise = with_unseen_noise(state, fitted, real, split, newest=newest, max_holdout=max_holdout)
+    fitted, noise = with_unseen_noise(
+        state, fitted, real, split, newest=min(newest, real.capacity), max_holdout=max_holdout
+    )
     return fitted, {**metrics, "model_noise": jnp.sqrt(noise).mean()}
 
 

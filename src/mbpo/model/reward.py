@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mbpo.errors import ConfigError, in_short
+from mbpo.errors import FOREIGN, ConfigError, in_short
 from mbpo.types import ModelOutput, ModelStep, RewardFn, Spec
 
 
@@ -26,13 +26,13 @@ def check_reward_fn(reward_fn: RewardFn, spec: Spec) -> None:
     Raises:
         ConfigError: It fails on a batch, or does not give one number per row.
     """
-    rows = 3
+    rows = spec.obs_dim + spec.action_dim + 1  # A size that no axis could be mistaken for.
     obs = jax.ShapeDtypeStruct((rows, spec.obs_dim), jnp.float32)
     action = jax.ShapeDtypeStruct((rows, spec.action_dim), jnp.float32)
     wants = "It is called by JAX as reward_fn(obs [batch, obs], action [batch, act], next_obs [batch, obs]) -> [batch]"
     try:
         reward = jax.eval_shape(reward_fn, obs, action, obs)
-    except Exception as error:
+    except FOREIGN as error:
         raise ConfigError(f"The reward function fails on a batch ({in_short(error)}). {wants}.") from error
     shape, dtype = getattr(reward, "shape", None), getattr(reward, "dtype", None)
     if shape != (rows,) or dtype != jnp.float32:

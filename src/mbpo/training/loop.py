@@ -71,6 +71,8 @@ class Run(Generic[State]):
     mismatch_reported: bool = False
     unreported: Record | None = None
     """A record that waits for its evaluation, which failed; the next call of `train` begins with it."""
+    model_learned_at: int = -1
+    """The step whose model is learned: a step that an environment's fault cut short is begun again without that."""
     config_sha256: str | None = None
     """Of the folder's `config.json`."""
     profile: NoProfile = NO_PROFILE
@@ -135,8 +137,10 @@ class Run(Generic[State]):
         """One lap: learn a model if due, act, step the real environment, improve."""
         learn_key, act_key, improve_key = step_keys(run_key, self.env_step)
         timed = self.profile.time
-        self.state, metrics = timed("model", self.agent.learn_model, self.state, self.env_step, learn_key)
-        self.latest.update(metrics)
+        if self.model_learned_at != self.env_step:
+            self.state, metrics = timed("model", self.agent.learn_model, self.state, self.env_step, learn_key)
+            self.latest.update(metrics)
+            self.model_learned_at = self.env_step
         transition, over = self._act(act_key)
         self.state, metrics = timed("improve", self.agent.improve, self.state, transition, self.env_step, improve_key)
         self.latest.update(metrics)
@@ -299,6 +303,7 @@ class Run(Generic[State]):
             "episode": self.episodes.log.index,
             "records": self.logbook.count,
             "latest": self._latest_floats(),
+            "model_learned_at": self.model_learned_at,
             **({} if self.unreported is None else {"unreported": self.unreported}),
         }
         self.logbook.sync()  # The checkpoint counts on its records.

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", bound="Algorithm")
 
-KEPT = ("env_id", "env_kwargs", "seed", "replay_capacity", "holdout_ratio")
-"""Settings that a branch shares with its run: with others it would be of another task, or held-out rows would be ones
-that the model was trained on."""
+KEPT = ("env_id", "env_kwargs", "seed", "replay_capacity", "holdout_ratio", "residual", "critic_layer_norm")
+"""Settings that a branch shares with its run: with others it would be of another task, held-out rows would be ones
+that the model was trained on, or what was learned would mean something else."""
 UNITS = ("bound_quantile",)
 """Settings of which None stands for other units of what was learned: a branch may have another number, no more."""
 READS = 3

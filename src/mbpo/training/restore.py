@@ -51,6 +51,9 @@ def restore_progress(run: Run[Any], checkpoint: Checkpoint, records: list[Record
         # Counted and by step: one lost in the middle is not made up for by one that will be repeated.
         kept = [record for record in records if record["env_step"] <= run.env_step][:counted]
         run.logbook, run.checkpoint_records = Logbook(None, keep=kept), counted
+        run.model_learned_at = progress.get("model_learned_at", -1)
+        if type(run.model_learned_at) is not int:
+            raise ValueError(f"model_learned_at is {run.model_learned_at!r}")
         run.unreported = progress.get("unreported")
         if run.unreported is not None and not is_record(run.unreported):
             raise ValueError(f"unreported is {run.unreported!r}")

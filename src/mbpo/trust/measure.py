@@ -209,7 +209,7 @@ def _terms(
     errors: dict[str, float],
     key: Key[Array, ""],
 ) -> Terms:
-    """ε_π, and theorem 4.3 at both resolutions; without discount the theorem says nothing."""
+    """ε_π, and theorem 4.3 at both resolutions; without a future, or a discount, the theorem says nothing."""
     replay = subject.replay
     if "policy_shift" in history:
         shift = PolicyShift(history["policy_shift"].last, "recorded", 0.0)
@@ -217,7 +217,7 @@ def _terms(
         drawn = policy.sample(np.repeat(replay.obs, 4, axis=0), key)[0]
         again = policy.log_prob(np.repeat(replay.obs, 4, axis=0), drawn)
         shift = shift_below(policy.log_prob(replay.obs, replay.action), again)
-    if policy.gamma >= 1:
+    if not 0 < policy.gamma < 1:
         return shift, None, None
     r_max = float(np.abs(replay.reward).max())
     first = bound_curve(policy.gamma, r_max, errors["on_policy_error"], shift.value)

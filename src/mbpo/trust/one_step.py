@@ -75,7 +75,7 @@ def target_spread(ensemble: Ensemble, rows: Transition) -> Float[np.ndarray, " o
     keep that, over these."""
     targets = ensemble.targets
     if not ensemble.normalize_targets:
-        targets = fit_normalizer(make_targets(ensemble, rows), jnp.ones(rows.reward.shape))
+        targets = fit_normalizer(make_targets(ensemble, jax.tree.map(jnp.asarray, rows)), jnp.ones(rows.reward.shape))
     return np.asarray(targets.std)
 
 

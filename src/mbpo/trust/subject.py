@@ -27,6 +27,7 @@ from mbpo.agents.sac import action_bounds, action_distribution
 from mbpo.agents.world_model import completed
 from mbpo.envs.make import EnvSource
 from mbpo.errors import CheckpointError, RunFolderError
+from mbpo.model.consensus import as_fused_step
 from mbpo.model.ensemble import Ensemble, as_model_step
 from mbpo.model.reward import with_reward
 from mbpo.model.termination import never
@@ -80,12 +81,12 @@ class Subject:
     policy: Stochastic | None
     """None for a planner, which has no density."""
     imagined: ModelStep | None
-    """The model as that policy's branches are imagined with, ends and all."""
+    """The model as that policy's branches are imagined with, ends and all, but for the gate."""
     records: list[Record]
 
     @property
     def model_step(self) -> ModelStep:
-        """The model as a branch is imagined with, but for its end: along a recorded trajectory none ends early."""
+        """The model with one member a step (TS1), and without ends: along a recorded trajectory none ends early."""
         step = as_model_step(self.ensemble, never)
         return step if self.reward_fn is None else with_reward(step, self.reward_fn)
 
@@ -165,7 +166,8 @@ def _imagined(agent: MBPOAgent | MBPODHAgent, state: MBPOState | MBPODHState) ->
     ensemble, learned = state.model.ensemble, state.termination
     if isinstance(agent, MBPODHAgent):
         return agent.model_step(World(ensemble, learned))
-    return completed(as_model_step(ensemble, agent.termination_fn or never), agent.reward_fn, learned)
+    as_step = as_fused_step if agent.config.rollout == "infoprop" else as_model_step
+    return completed(as_step(ensemble, agent.termination_fn or never), agent.reward_fn, learned)
 
 
 def _stochastic(agent: MBPOAgent | MBPODHAgent, state: MBPOState | MBPODHState) -> Stochastic:
