@@ -84,6 +84,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
         ("tiny_tasks:Unbounded-v0", ["no finite action bounds", "TransformAction"]),
         ("no_such_module:Env-v0", ["No module named 'no_such_module'"]),
         ("tiny_tasks:Shrot-v0", ["Did you mean 'Short-v0'"]),
+        ("tiny_tasks:Script", ["gymnasium.register('Script-v0', entry_point='tiny_tasks:Script'"]),
     ],
 )
 def test_environment(paragraph, tmp_path, monkeypatch, env_id, words):
@@ -135,6 +136,11 @@ def test_missing_extra(tmp_path):
         (["--steps"], ["--steps"]),
         (["--seed", "one"], ["--seed", "'one'"]),
         (["Pendulum-v1", "again"], ["again"]),
+        (
+            ["Pendulum-v1", "--learner.horizon", "1"],
+            ["--learner.horizon is a setting of mbpo-dh, and this is --algo mbpo"],
+        ),
+        (["Pendulum-v1", "--algo", "sac", "--model.no_residual"], ["a setting of mbpo and mbpo-dh and pets"]),
     ],
 )
 def test_unknown_and_mistyped_options(complain, arguments, words):

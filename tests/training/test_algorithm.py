@@ -4,6 +4,7 @@ import errno
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,26 @@ def test_resumed_after_stopping_at_the_end_of_an_episode(make, whole, tmp_path):
     first = make(out=tmp_path / "run").learn(STEPS, callback=lambda record: record["env_step"] < 40)
     assert first.env_step == 40
     same_as(whole, resumed(make, tmp_path / "run"))
+
+
+def test_resumed_after_it_was_killed_before_its_first_checkpoint(make, whole, tmp_path):
+    killed = make(out=tmp_path / "run")
+    killed._home.open(killed._run, killed._describe)
+    killed.close()
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"env_step": 10, "episode": 0}\n{"env_st')
+    with pytest.raises(CheckpointError, match="There is no checkpoint"):
+        make.load(tmp_path / "run")
+    with pytest.warns(UserWarning, match="ended before its first checkpoint, and begins again"):
+        agent = make.load(tmp_path / "run", resume=True)
+    same_as(whole, agent.learn(STEPS))
+
+
+def test_a_run_that_lost_its_checkpoint_does_not_begin_again(make, whole, tmp_path):
+    folder = shutil.copytree(whole._home.folder, tmp_path / "run")
+    shutil.rmtree(folder / "checkpoint")
+    with pytest.raises(CheckpointError, match="There is no checkpoint"):
+        make.load(folder, resume=True)
+    assert read_lines(folder) == whole.records
 
 
 @pytest.mark.parametrize("step", [25, 80])

@@ -2,7 +2,9 @@
 
 import jax
 import pytest
+from tiny_tasks import one_paragraph
 
+from mbpo.errors import ConfigError
 from mbpo.training.device import describe_device, multiply_in_float32
 
 
@@ -24,3 +26,15 @@ def test_a_gpu_multiplies_in_float32_unless_told_otherwise(backend, said, then, 
     multiply_in_float32()
     assert jax.config.jax_default_matmul_precision == then
     assert describe_device()["matmul_precision"] == (then or "the device's own")
+
+
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("Unknown backend cuda.\nMore lines")])
+def test_a_device_that_is_not_there_is_told(error, monkeypatch):
+    def none():
+        raise error
+
+    monkeypatch.setattr(jax, "default_backend", none)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(ConfigError) as caught:
+        multiply_in_float32()
+    assert "compute on cuda (JAX_PLATFORMS)" in one_paragraph(str(caught.value))

@@ -229,8 +229,29 @@ def test_the_command(capsys):
     told = json.loads(capsys.readouterr().out)
     assert (told["ok"], told["findings"][0]["subject"]) == (False, "spaces")
     assert main(["check-env", "tiny_tasks:Script", "--steps", "20"]) == 0
+    assert "then named as tiny_tasks:Script-v0" in capsys.readouterr().out
+    assert main(["check-env", "tiny_tasks:Script", "--steps", "20", "--env-kwargs", "length=7"]) == 0
+    out = capsys.readouterr().out
+    assert "after 7 to 7 steps" in out
+    assert "Script (length=7) is fit to train in." in out
     assert main(["check-env", "Pendulum-v7"]) == 2
     assert main(["check-env", "Pendulum-v1", "--steps", "0"]) == 2
+
+
+def test_it_is_the_task_that_training_would_make(capsys):
+    assert main(["check-env", "Ant-v5", "--steps", "20"]) == 0
+    out = capsys.readouterr().out
+    assert "Box(-inf, inf, (27,), float64)" in out
+    assert "Ant-v5 (include_cfrc_ext_in_observation=false" in out
+
+
+def test_a_reset_without_a_seed_is_told_how_to_have_one():
+    class Unseeded(Well):
+        def reset(self):
+            return super().reset()
+
+    (finding,) = found(Unseeded)["contract"]
+    assert "declare it as reset(self, *, seed=None, options=None)" in finding.sentence
 
 
 class Slow(Well):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from mbpo.cli.arguments import parse
+from mbpo.cli.arguments import parse, read_pairs, spell_pairs
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,8 @@ class CheckEnvArguments:
 
     env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID|MODULE:CLASS")]
     """Gymnasium id, `module:Env-v0`, or a class or function of a module that makes an environment."""
+    env_kwargs: tuple[str, ...] = ()
+    """Its arguments, as NAME=VALUE; those that training has by default (`mbpo presets`) stay unless they are named."""
     steps: int = 1000
     """Random steps to take."""
     seed: int = 0
@@ -31,8 +33,10 @@ def main(argv: list[str]) -> int:
     """Print a sentence for each finding."""
     arguments = parse(CheckEnvArguments, argv, prog="mbpo check-env")
     from mbpo.agents.settings import MAX_SECONDS
+    from mbpo.envs.make import how_to_register
     from mbpo.errors import ConfigError
     from mbpo.training.env_check import check_env, source_of
+    from mbpo.training.presets import preset
 
     if arguments.steps < 1 or arguments.seed < 0:
         raise ConfigError("--steps is a number of at least 1, and --seed one of at least 0.")
@@ -41,7 +45,8 @@ def main(argv: list[str]) -> int:
             f"--timeout is a number of seconds above 0 and up to {MAX_SECONDS:.0f}, or None for any time, not "
             f"{arguments.timeout:g}."
         )
-    source = source_of(arguments.env, arguments.timeout)
+    kwargs = {**preset(arguments.env).env_kwargs, **read_pairs(arguments.env_kwargs, "--env-kwargs")}
+    source = source_of(arguments.env, arguments.timeout, kwargs)
     findings = check_env(
         source,
         steps=arguments.steps,
@@ -55,5 +60,9 @@ def main(argv: list[str]) -> int:
     else:
         for finding in findings:
             print(f"{finding.level:<8} {finding.subject:<13} {finding.sentence}")
-        print(f"{source.name} {'is not fit to train in yet.' if wrong else 'is fit to train in.'}")
+        shown = f" ({' '.join(spell_pairs(kwargs))})" if kwargs else ""
+        print(f"{source.name}{shown} {'is not fit to train in yet.' if wrong else 'is fit to train in.'}")
+        module, _, maker = arguments.env.partition(":")
+        if maker.isidentifier() and not wrong:
+            print(f"For `mbpo train` it needs an id: it gets one by {how_to_register(module, maker)}.")
     return 1 if wrong else 0

@@ -33,12 +33,12 @@ def main(argv: list[str]) -> int:
     """Write page and pictures, and print the tables."""
     arguments = parse(CurvesArguments, argv, prog="mbpo curves")
     from mbpo.errors import RunFolderError
-    from mbpo.training.survey import run_folders
+    from mbpo.training.survey import runs_in
     from mbpo.viz.curves_report import write_curves
     from mbpo.viz.over_published import TaskCurves, aligned, conclusion, levels_table, read_tasks, returns_table
     from mbpo.viz.published import SHOWN, chosen, read_published
 
-    folders = [run for folder in arguments.folders for run in (list(run_folders(folder)) or [folder])]
+    folders = runs_in(arguments.folders)
     if not folders:
         raise RunFolderError("Name at least one run folder: mbpo curves runs/… [--out FILE]")
     published = read_published(arguments.reference)

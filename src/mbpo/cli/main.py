@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -58,9 +59,14 @@ def _run(name: str, arguments: list[str]) -> int:
     # As `python -m` does it, so that `module:Env-v0` finds modules in the current folder.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    warnings.formatwarning = lambda message, *rest, **more: f"mbpo: {message}\n"
+    warnings.formatwarning = lambda message, *rest, **more: f"mbpo: {_plain(message)}\n"
     # Imported when needed, so that help and wrong input answer at once.
     return importlib.import_module(f"mbpo.cli.{name.replace('-', '_')}").main(arguments)
+
+
+def _plain(message: object) -> str:
+    """Without the colours of others' warnings, where they would not be seen as such."""
+    return str(message) if sys.stderr.isatty() else re.sub(r"\x1b\[[0-9;]*m", "", str(message))
 
 
 def _help() -> str:

@@ -18,7 +18,7 @@ from mbpo.cli.arguments import changed, options
 from mbpo.cli.display import open_display
 from mbpo.cli.duration import read_duration
 from mbpo.cli.train_arguments import TrainArguments, named_environment, read_arguments, run_config
-from mbpo.errors import ConfigError, MBPOError, TrainingError
+from mbpo.errors import ConfigError, EnvironmentFault, MBPOError, TrainingError, UnsupportedEnvironment
 from mbpo.training.config import RunConfig, section, to_dict
 from mbpo.training.presets import find_preset, preset
 
@@ -132,7 +132,8 @@ def _train(agent, until: int, folder: Path, arguments: TrainArguments, deadline:
         print(f"\nStopped by {stop or 'Ctrl-C'} at step {agent.env_step}. {go_on()}")
         return 130
     except MBPOError as error:
-        raise type(error)(f"{error} {go_on()}") from error
+        mend = "Mend the environment first. " if isinstance(error, EnvironmentFault | UnsupportedEnvironment) else ""
+        raise type(error)(f"{error} {mend}{go_on()}") from error
     if agent.env_step < until:
         print(f"Time is up (--max-time) at step {agent.env_step} of {until}. {go_on()}")
         return TIME_IS_UP

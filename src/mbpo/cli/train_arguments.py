@@ -1,6 +1,7 @@
 """What `mbpo train` is told: an option for every setting, for each algorithm its own."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ from mbpo.agents.dyna_q import DynaQConfig
 from mbpo.agents.mbpo_dh_config import MBPODHConfig
 from mbpo.agents.pets import PETSConfig
 from mbpo.agents.sac_agent import SACAgentConfig
-from mbpo.cli.arguments import parse, read_pairs, spell_pairs
+from mbpo.cli.arguments import options, parse, read_pairs, spell_pairs
+from mbpo.errors import ConfigError
 from mbpo.training.config import ALGOS, RunConfig, from_dict, section, to_dict
 
 
@@ -74,35 +76,41 @@ class TrainArguments:
 
 @dataclass(frozen=True)
 class MBPOArguments(TrainArguments):
-    """Train MBPO, model-based policy optimization."""
+    """Train MBPO, model-based policy optimization.
+
+    Defaults are those for ENV_ID, named first; without one, for Pendulum-v1.
+    """
 
     settings: Annotated[MBPOConfig, tyro.conf.arg(name="")] = field(default_factory=MBPOConfig)
 
 
 @dataclass(frozen=True)
 class MBPODHArguments(TrainArguments):
-    """Train MBPO-DH, double-horizon MBPO."""
+    """Train MBPO-DH, double-horizon MBPO. Defaults are those for ENV_ID, named first; without one, for Pendulum-v1."""
 
     settings: Annotated[MBPODHConfig, tyro.conf.arg(name="")] = field(default_factory=MBPODHConfig)
 
 
 @dataclass(frozen=True)
 class SACArguments(TrainArguments):
-    """Train SAC, soft actor-critic."""
+    """Train SAC, soft actor-critic. Defaults are those for ENV_ID, named first; without one, for Pendulum-v1."""
 
     settings: Annotated[SACAgentConfig, tyro.conf.arg(name="")] = field(default_factory=SACAgentConfig)
 
 
 @dataclass(frozen=True)
 class PETSArguments(TrainArguments):
-    """Train PETS, planning with probabilistic ensembles."""
+    """Train PETS, planning with probabilistic ensembles.
+
+    Defaults are those for ENV_ID, named first; without one, for Pendulum-v1.
+    """
 
     settings: Annotated[PETSConfig, tyro.conf.arg(name="")] = field(default_factory=PETSConfig)
 
 
 @dataclass(frozen=True)
 class DynaQArguments(TrainArguments):
-    """Train Dyna-Q, on a table."""
+    """Train Dyna-Q, on a table. Defaults are those for ENV_ID, named first; without one, for Pendulum-v1."""
 
     settings: Annotated[DynaQConfig, tyro.conf.arg(name="")] = field(default_factory=DynaQConfig)
 
@@ -121,7 +129,42 @@ def read_arguments(argv: list[str], start: RunConfig) -> TrainArguments:
     values = {name: getattr(start, name) for name in _run_settings()}
     values["env_kwargs"] = spell_pairs(start.env_kwargs)
     kind = ARGUMENTS[start.algo]
+    _check_names(argv, start.algo)
     return parse(kind, argv, prog="mbpo train", default=kind(**values, settings=start.chosen))  # type: ignore[call-arg]
+
+
+def _check_names(argv: list[str], algo: str) -> None:
+    """Refuse a setting of another algorithm in words that say so.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for word in argv:
+        name = word.partition("=")[0].replace("_", "-")
+        others = [other for other in ALGOS if name in _names(other)]
+        # One of this algorithm's that ends so is probably meant, and found by the parser.
+        meant = any(own.endswith(f".{name.removeprefix('--')}") for own in _names(algo))
+        if others and algo not in others and not meant:
+            raise ConfigError(
+                f"{name} is a setting of {' and '.join(others)}, and this is --algo {algo}. Its own are listed by "
+                f"`mbpo train ENV_ID --algo {algo} --help`."
+            )
+
+
+@functools.cache
+def _names(algo: str) -> frozenset[str]:
+    """The options that are an algorithm's settings."""
+    chosen = to_dict(RunConfig(algo=algo).chosen)  # type: ignore[arg-type]
+    spelled = [word for switch in (True, False) for word in options(_switched(chosen, switch))]
+    return frozenset(word for word in spelled if word.startswith("--"))
+
+
+def _switched(settings: Mapping[str, Any], switch: bool) -> dict[str, Any]:
+    """The settings with every switch on, or off."""
+    return {
+        name: _switched(value, switch) if isinstance(value, Mapping) else switch if isinstance(value, bool) else value
+        for name, value in settings.items()
+    }
 
 
 def named_environment(argv: list[str], arguments: TrainArguments) -> str:

@@ -9,6 +9,7 @@ import copy
 import importlib
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -235,10 +236,21 @@ def _why_unknown(env_id: str, module: str) -> str:
         return f"The environment id {env_id!r} {trouble}. Known: {', '.join(known_id for _, known_id in versions)}."
     guess = did_you_mean(env_id, (spec.id for spec in known))
     if module:
+        if callable(getattr(sys.modules[module], env_id, None)):
+            guess = f" It has {env_id}, which becomes one by {how_to_register(module, env_id)}."
         return f"The module {module!r} was imported, but registers no environment {env_id!r} with Gymnasium.{guess}"
     return (
         f"Gymnasium knows no environment {env_id!r}.{guess} If a package registers it, name the package too: "
         f"'package:{env_id}'."
+    )
+
+
+def how_to_register(module: str, maker: str) -> str:
+    """What makes a class or function of a module an environment with an id."""
+    env_id = f"{maker}-v0"
+    return (
+        f"gymnasium.register({env_id!r}, entry_point='{module}:{maker}', max_episode_steps=...) in that module, and is "
+        f"then named as {module}:{env_id}"
     )
 
 
@@ -258,7 +270,8 @@ def _why_not_made(env_id: str, error: BaseException) -> str:
                 f"{env_id} needs packages that are not installed here. Install them with: "
                 f"pip install 'gymnasium[{extra.group(1).replace('_', '-')}]'"
             )
-    return f"The environment {env_id} could not be made: {in_short(error)}."
+    give = " Give it as --env-kwargs NAME=VALUE (env_kwargs={...} in Python)." if "missing" in str(error) else ""
+    return f"The environment {env_id} could not be made: {in_short(error)}.{give if type(error) is TypeError else ''}"
 
 
 def _type_name(thing: object) -> str:

@@ -185,6 +185,8 @@ def _obs_dim(name: str, space: object, algo: str) -> int:
 
 
 def _obs_remedy(space: object) -> str:
+    if space is None:
+        return "Set self.observation_space, and self.action_space, where the environment is made (__init__)."
     if isinstance(space, spaces.Dict | spaces.Tuple):
         return (
             "If all its parts are continuous, wrap the environment in gymnasium.wrappers.FlattenObservation and pass "
@@ -231,6 +233,8 @@ def _action_bounds(name: str, space: object, algo: str) -> tuple[np.ndarray, np.
 
 
 def _action_remedy(space: object) -> str:
+    if space is None:
+        return "Set self.action_space where the environment is made (__init__)."
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         return (
             "Look for a continuous version of the task (MountainCarContinuous-v0 for MountainCar-v0, "

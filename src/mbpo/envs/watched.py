@@ -68,7 +68,12 @@ class WatchedEnv:
         Raises:
             Misbehaviour: The reset failed, took too long, or gave something else back.
         """
-        result = self._call(f"reset(seed={seed})", lambda: self.env.reset(seed=seed))
+        try:
+            result = self._call(f"reset(seed={seed})", lambda: self.env.reset(seed=seed))
+        except Misbehaviour as error:
+            if isinstance(error.__cause__, TypeError) and "'seed'" in str(error):
+                raise Misbehaviour(f"{error}; declare it as reset(self, *, seed=None, options=None)") from error
+            raise
         if not isinstance(result, tuple) or len(result) != 2:
             raise Misbehaviour(f"its reset returned {_kind(result)} instead of an observation and an info dict")
         return self._obs(result[0])

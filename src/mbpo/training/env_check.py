@@ -7,9 +7,11 @@ would stop at or learn wrongly from, a `warning` something that makes it harder 
 import contextlib
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -39,19 +41,22 @@ class Finding:
     sentence: str
 
 
-def source_of(name: str, timeout: float | None = None) -> EnvSource:
+def source_of(
+    name: str, timeout: float | None = None, env_kwargs: Mapping[str, Any] = MappingProxyType({})
+) -> EnvSource:
     """The environment that `ENV_ID`, `module:Env-v0` or `module:Class` names.
 
     Args:
+        env_kwargs: Its arguments, as training would have them.
         timeout: Seconds that importing and making it may take.
 
     Raises:
         UnsupportedEnvironment: There is none, or it cannot be made.
     """
-    return _in_time(name, lambda: _source_of(name), timeout)
+    return _in_time(name, lambda: _source_of(name, env_kwargs), timeout)
 
 
-def _source_of(name: str) -> EnvSource:
+def _source_of(name: str, env_kwargs: Mapping[str, Any]) -> EnvSource:
     module, _, attribute = name.partition(":")
     if attribute.isidentifier():
         try:
@@ -59,8 +64,8 @@ def _source_of(name: str) -> EnvSource:
         except FOREIGN:
             made = None  # `EnvSource.of` says what is wrong with the module.
         if callable(made):
-            return EnvSource.of(made)
-    return EnvSource.of(name)
+            return EnvSource.of(partial(made, **env_kwargs) if env_kwargs else made)
+    return EnvSource.of(name, env_kwargs)
 
 
 def check_env(

@@ -39,8 +39,8 @@ class Home:
         if self.opened:
             return
         if self.folder is not None:
-            self.lock = self.lock or FolderLock(self.folder)
-            if self.unfinished is None or self.origin is not None:
+            if self.lock is None:  # A folder of its own; one that is gone on with is held already.
+                self.lock = FolderLock(self.folder)
                 check_unused(self.folder)
                 run.config_sha256 = describe(self.folder)
             run.logbook = Logbook(self.folder, keep=run.logbook.records)

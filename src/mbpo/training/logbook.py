@@ -48,8 +48,8 @@ def read_records(folder: Path) -> list[Record]:
                     break
     except OSError as error:
         raise RunFolderError(
-            f"{folder} holds no {METRICS_FILE} that can be read ({error.strerror or error}); is it a run folder of "
-            "mbpo?"
+            f"{folder} holds no {METRICS_FILE} that can be read ({error.strerror or error}). If it is a run folder of "
+            f"mbpo, `mbpo doctor {folder}` says what is left of it, and --repair goes on from that."
         ) from error
     return records
 
@@ -65,11 +65,15 @@ def read_line(path: Path, number: int, line: bytes, records: list[Record]) -> bo
     except (ValueError, RecursionError) as error:
         if not line.endswith(b"\n"):
             return False
-        raise RunFolderError(f"Line {number} of {path} is damaged: {error}.") from error
+        raise RunFolderError(f"Line {number} of {path} is damaged: no JSON. {_mend(path)}") from error
     if not is_record(record):
-        raise RunFolderError(f"Line {number} of {path} is not a record.")
+        raise RunFolderError(f"Line {number} of {path} is not a record. {_mend(path)}")
     records.append(record)
     return True
+
+
+def _mend(path: Path) -> str:
+    return f"`mbpo doctor {path.parent}` says what is left, and --repair keeps the lines that can be read."
 
 
 def is_record(values: Any) -> bool:

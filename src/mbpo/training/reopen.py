@@ -1,5 +1,6 @@
 """An algorithm brought back from a run folder: to use, to go on with, or to branch off from."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,7 +10,9 @@ from mbpo.training.binding import EnvLike
 from mbpo.training.checkpoint import Checkpoint, read_checkpoint
 from mbpo.training.config import RunConfig, to_dict
 from mbpo.training.folder_lock import FolderLock
-from mbpo.training.logbook import read_records
+from mbpo.training.logbook import METRICS_FILE, read_records
+from mbpo.training.loop import MAX_STEPS_BETWEEN_CHECKPOINTS
+from mbpo.training.plain_files import exists
 from mbpo.training.restore import check_same_config, check_same_spec
 from mbpo.training.run_folder import (
     Origin,
@@ -41,13 +44,29 @@ def reopen(kind: type[A], folder: Path, *, resume: bool, **given: Any) -> A:
     if resume:
         check_no_links(folder)
         lock = FolderLock(folder)  # Before what it holds is read.
-    checkpoint = read_checkpoint(folder / "checkpoint")
-    algorithm = _made(kind, folder, description, description.config, **given)
-    checkpoint = _take_up(algorithm, folder, checkpoint)
-    check_same_config(checkpoint, description, folder, resume=resume)
+    if resume and ended_at_once(folder, description):
+        warnings.warn(f"The run in {folder} ended before its first checkpoint, and begins again.", stacklevel=3)
+        algorithm = _made(kind, folder, description, description.config, **given)
+    else:
+        checkpoint = read_checkpoint(folder / "checkpoint")
+        algorithm = _made(kind, folder, description, description.config, **given)
+        checkpoint = _take_up(algorithm, folder, checkpoint)
+        check_same_config(checkpoint, description, folder, resume=resume)
     if resume:
         algorithm.go_on_in(folder, lock=lock, config_sha256=description.sha256)
     return algorithm
+
+
+def ended_at_once(folder: Path, description: RunDescription) -> bool:
+    """Whether a run was killed before its first checkpoint, so that to go on with it is to begin.
+
+    One that lost its checkpoint later has records that say so, and one that branched off began with a checkpoint.
+    """
+    if description.origin is not None or exists(folder / "checkpoint"):
+        return False
+    records = read_records(folder) if exists(folder / METRICS_FILE) else []
+    within = (record["env_step"] <= MAX_STEPS_BETWEEN_CHECKPOINTS and record.get("episode") == 0 for record in records)
+    return all(within)
 
 
 def branch_off(kind: type[A], folder: Path, config: RunConfig, out: Path | None, **given: Any) -> A:

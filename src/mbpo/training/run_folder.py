@@ -111,7 +111,9 @@ def read_description(folder: Path) -> RunDescription:
         origin = Origin(**values["origin"]) if "origin" in values else None
         if not isinstance(config, dict):
             raise ValueError("its settings are not a mapping")
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+    except KeyError as error:
+        raise RunFolderError(f"{path} is not a run description of mbpo: it lacks {error}.") from error
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RunFolderError(f"{path} is not a run description of mbpo: {error}.") from error
     return RunDescription(from_run(config, where=str(path)), spec, env_by_id, hashlib.sha256(text).hexdigest(), origin)
 
@@ -202,8 +204,8 @@ def check_unused(folder: Path) -> None:
     config, checkpoint = exists(folder / CONFIG_FILE), exists(folder / "checkpoint")
     if config and not any(exists(folder / "checkpoint" / name) for name in (MANIFEST, PREVIOUS)):
         raise RunFolderError(
-            f"{folder} holds a run that ended before its first checkpoint, so nothing in it can be continued. Delete "
-            "the folder or choose another --out."
+            f"{folder} holds a run without a checkpoint. If it ended before its first one, this begins it again: mbpo "
+            f"train --resume {folder}. Otherwise delete the folder or choose another --out."
         )
     if exists(folder / METRICS_FILE) and not (config or checkpoint):
         raise RunFolderError(

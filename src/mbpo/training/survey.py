@@ -6,7 +6,7 @@ Reads files only, so it can be asked at any time and from another machine that s
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -80,6 +80,11 @@ def run_folders(root: Path) -> Iterator[Path]:
         if CONFIG_FILE in files or METRICS_FILE in files or os.path.lexists(Path(place) / "checkpoint" / MANIFEST):
             below.clear()
             yield Path(place)
+
+
+def runs_in(folders: Iterable[Path]) -> list[Path]:
+    """Run folders, where some may be folders that hold runs; one that is neither stays, for others to refuse."""
+    return [run for folder in folders for run in (list(run_folders(folder)) or [folder])]
 
 
 def standing(folder: Path, *, now: float) -> Standing:

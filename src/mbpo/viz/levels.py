@@ -39,16 +39,15 @@ def show_reach(found: tuple[float, bool] | None) -> str:
     return f"{found[0]:,.0f}" if found[1] else f"≤ {found[0]:,.0f}"
 
 
-def default_levels(tops: Iterable[float]) -> list[float]:
-    """Levels at some shares of the way to the highest of the curves, rounded.
+def default_levels(returns: Iterable[float]) -> list[float]:
+    """Levels at some shares of the way to the highest return, rounded.
 
     Args:
-        tops: Each curve's highest return. Where all are below 0 there is no 0 to start from, and the levels
-            are that many times as far down instead.
+        returns: Of all curves. Where all are below 0, the way begins at the lowest of them instead of at 0.
     """
-    top = max(tops)
-    shares = SHARES if top > 0 else tuple(1 / share for share in SHARES)
-    return list(dict.fromkeys(_rounded(share * top) for share in shares))
+    lowest, top = min(returns := list(returns)), max(returns)
+    start = lowest if top < 0 else 0.0
+    return list(dict.fromkeys(_rounded(start + share * (top - start)) for share in SHARES))
 
 
 def _rounded(value: float) -> float:

@@ -120,7 +120,7 @@ def levels_table(task: TaskCurves, levels: Sequence[float] = ()) -> list[list[st
     """Rows: who, then the steps to each level; the first row is the head."""
     end = horizon(task)
     seen = [float(value) for curve in task.published for value in curve.mean[curve.steps <= end]]
-    levels = list(levels) or default_levels([*seen, *(float(ours.iqm.max()) for ours in task.ours)])
+    levels = list(levels) or default_levels([*seen, *(float(value) for ours in task.ours for value in ours.iqm)])
     rows = [["steps to reach", *(f"{level:,g}" for level in levels)]]
     for ours in task.ours:
         cells = []
