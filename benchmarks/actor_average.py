@@ -10,13 +10,13 @@ action and each average's are evaluated from the same starts, in episodes of the
 
 import argparse
 import csv
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from plainly import plainly
 
 from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState
 from mbpo.agents.value_updates import ActorAverage
@@ -83,4 +83,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    plainly(main)

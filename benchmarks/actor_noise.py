@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from plainly import plainly
 
 from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState, World, sources_of
 from mbpo.agents.value_gradient import actor_loss
@@ -137,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from plainly import plainly
 
 from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState, World
 from mbpo.agents.value_gradient import q_values, sample_action
@@ -119,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

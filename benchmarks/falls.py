@@ -18,6 +18,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 from fit_budget import VARIANTS, Refit, predicted, refits
+from plainly import plainly
 
 from mbpo.training.algorithms import load
 
@@ -85,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from plainly import plainly
 
 from mbpo.agents.config import ModelConfig
 from mbpo.agents.mbpo_dh_config import HomoscedasticConfig
@@ -227,4 +228,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

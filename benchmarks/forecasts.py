@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from fit_budget import VARIANTS, Refit, refits
+from plainly import plainly
 
 from mbpo.model.differentiable import as_differentiable_step
 from mbpo.model.termination import never
@@ -82,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

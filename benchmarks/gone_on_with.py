@@ -10,10 +10,11 @@ the real step, the mean return and, of an evaluation, its standard deviation ove
 import argparse
 import csv
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from plainly import plainly
 
 from mbpo.training.algorithms import ALGORITHMS
 from mbpo.training.config import merge
@@ -73,4 +74,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    plainly(main)

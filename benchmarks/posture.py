@@ -13,6 +13,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from plainly import plainly
 
 from mbpo.training.algorithms import load
 
@@ -55,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from plainly import plainly
 
 from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState, World
 from mbpo.agents.value_gradient import sample_action
@@ -186,4 +187,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

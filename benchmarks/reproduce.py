@@ -18,6 +18,8 @@ import csv
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from plainly import plainly
+
 from mbpo.training.algorithms import ALGORITHMS
 from mbpo.training.config import RunConfig
 from mbpo.training.logbook import Record, read_records
@@ -99,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

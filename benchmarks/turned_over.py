@@ -30,6 +30,7 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+from plainly import plainly
 
 from mbpo.agents.mbpo_dh import MBPODHAgent, MBPODHState, World
 from mbpo.agents.value_gradient import q_values
@@ -152,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

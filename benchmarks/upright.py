@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from plainly import plainly
 from turned_over import uprightness, write_lines
 
 from mbpo.training.algorithms import load
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)
