@@ -7,6 +7,7 @@ import pytest
 from oracles import LINEAR_GAUSSIAN, countdown_step
 
 from mbpo.data.replay import Replay, make_replay
+from mbpo.model import rollout
 from mbpo.model.gates.infoprop import Limits, infoprop_gate
 from mbpo.model.gates.interface import Gate
 from mbpo.model.gates.macura import macura_gate
@@ -273,3 +274,19 @@ def test_a_branch_that_a_gate_ended_never_comes_back():
     # The first branch had terminated by then: it is not the gate's.
     assert [name for name, _, _ in stored(replay)] == [1, 2, 3, 4]
     assert float(metrics["rollout_gated"]) == 0.75
+
+
+@pytest.mark.parametrize(("batch", "sizes"), [(10, [4, 4, 4]), (4, [4]), (5, [3, 3]), (1, [1])])
+def test_rows_taken_in_blocks_come_back_in_order(batch, sizes, monkeypatch):
+    monkeypatch.setattr(rollout, "BLOCK_BRANCHES", 4)
+    seen = []
+
+    def fn(block, obs):
+        seen.append(obs.shape)
+        return obs[:, 0] + 100 * block
+
+    obs = jnp.arange(batch, dtype=jnp.float32)[:, None]
+    found = rollout.in_blocks(fn, obs)
+    numbers = np.repeat(np.arange(len(sizes)), sizes)[:batch]
+    np.testing.assert_array_equal(found, np.arange(batch) + 100 * numbers)
+    assert seen == [(sizes[0], 1)]  # Traced once, for blocks of one size.

@@ -23,7 +23,7 @@ from mbpo.model.gates.bound import best_length
 from mbpo.model.gates.infoprop import infoprop_gate, loss_limits
 from mbpo.model.gates.interface import Gate, open_gate
 from mbpo.model.gates.macura import Threshold, macura_gate, no_threshold, update_threshold
-from mbpo.model.rollout import branched_rollouts
+from mbpo.model.rollout import branched_rollouts, in_blocks
 from mbpo.model.total_variation import gaussian_total_variation
 from mbpo.nn.networks import MLP
 from mbpo.types import Metrics, ModelStep, Policy, Spec, TerminationFn
@@ -125,12 +125,18 @@ def gated_world(
         outputs: See `consensus`.
     """
     if config.rollout == "macura":
-        model_step = as_disagreeing_step(ensemble, termination_fn, outputs)
-        action_key, model_key = jax.random.split(key)
-        first = model_step(start_obs, policy(start_obs, action_key), model_key)
-        macura = config.macura
+        model_step, macura = as_disagreeing_step(ensemble, termination_fn, outputs), config.macura
+
+        def disagreement_at(block: Int[Array, ""], obs: Float[Array, "block obs"]) -> Float[Array, " block"]:
+            action_key, model_key = jax.random.split(jax.random.fold_in(key, block))
+            return model_step(obs, policy(obs, action_key), model_key).uncertainty
+
         threshold = update_threshold(
-            threshold, first.uncertainty, quantile=macura.quantile, scale=macura.scale, rounds=macura.rounds
+            threshold,
+            in_blocks(disagreement_at, start_obs),
+            quantile=macura.quantile,
+            scale=macura.scale,
+            rounds=macura.rounds,
         )
         return model_step, macura_gate(threshold.kappa), threshold
     if config.rollout == "infoprop":

@@ -5,6 +5,7 @@ Janner et al. 2019, algorithm 2, lines 7–9. The world is a `ModelStep` and the
 stop is a `Gate`'s to say.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -74,10 +75,9 @@ def branched_rollouts(
         end or that the gate ended, and the mean uncertainty over stored rows and channels.
     """
     batch, gate = start_obs.shape[0], gate or open_gate()
-    blocks = -(-batch // BLOCK_BRANCHES)
-    size = -(-batch // blocks)
+    place = _blocks(batch)
+    blocks, size = place.shape
     # The last block is filled up with branches that are over before they begin.
-    place = jnp.arange(blocks * size).reshape(blocks, size)
     starts = start_obs[place % batch], place < batch
 
     def take_block(
@@ -98,6 +98,22 @@ def branched_rollouts(
         "rollout_nonfinite": tally.nonfinite,
         "model_uncertainty": tally.uncertainty / jnp.maximum(tally.stored, 1),
     }
+
+
+def in_blocks(
+    fn: Callable[[Int[Array, ""], Float[Array, "block obs"]], Float[Array, " block"]], obs: Float[Array, "batch obs"]
+) -> Float[Array, " batch"]:
+    """`fn` of every row, given their blocks by number, one after the other as `branched_rollouts` takes them."""
+    place = _blocks(len(obs))
+    found = jax.lax.map(lambda block: fn(*block), (jnp.arange(len(place)), obs[place % len(obs)]))
+    return found.reshape(-1)[: len(obs)]
+
+
+def _blocks(batch: int) -> Int[Array, "block place"]:
+    """Numbers of the rows in each block; the last ones go on beyond `batch`."""
+    blocks = -(-batch // BLOCK_BRANCHES)
+    size = -(-batch // blocks)
+    return jnp.arange(blocks * size).reshape(blocks, size)
 
 
 def _run_block(

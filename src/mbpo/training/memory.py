@@ -88,10 +88,8 @@ def batch_bytes(config: RunConfig, spec: Spec | TabularSpec) -> Bytes:
         width = spec.obs_dim + sum(chosen.model.hidden_sizes)
         batches["model.batch_size"] = chosen.model.batch_size * FLOAT * width
     if isinstance(chosen, MBPOConfig):
-        everyone = chosen.model.num_elites * 2 * FLOAT * (spec.obs_dim + 1)  # Each elite's mean and variance.
-        if chosen.rollout == "macura":
-            batches["rollout_batch_size and model.num_elites"] = chosen.num_branches * everyone
         if chosen.rollout == "infoprop":
+            everyone = chosen.model.num_elites * 2 * FLOAT * (spec.obs_dim + 1)  # Each elite's mean and variance.
             batches["infoprop.calibration_rows"] = chosen.infoprop.calibration_rows * everyone
     if isinstance(chosen, PETSConfig):
         batches["population and horizon"] = chosen.population * chosen.horizon * spec.action_dim * FLOAT
