@@ -16,6 +16,7 @@ AT = (30_000, 50_000)
 OURS = {
     "ours, velocities as they are (`mbpo/Walker2dUnclippedObs-v4`)": "walker2d_unclipped_mbpo_dh",
     "ours, told from positions (`mbpo/Walker2dRestoredObs-v4`)": "walker2d_restored_mbpo_dh",
+    "the same with two updates a step": "walker2d_restored_utd_2",
     "ours, clipped (Walker2d-v4)": "walker2d_v4_mbpo_dh",
 }
 STEPS = range(10_000, 50_001, 10_000)

@@ -37,9 +37,13 @@ ONE_BY_ONE = {
     "critics without LayerNorm (`--learner.no-critic-layer-norm`)": "walker2d_restored_no_layer_norm",
     "critics in units of return, targets not cut (`--learner.bound-quantile None`)": "walker2d_restored_no_bounds",
     "gradients through one step (`--learner.horizon 1`)": "walker2d_restored_horizon_1",
+    # "targets of the model as they are (`--model.no-normalize-targets`)": "walker2d_restored_raw_targets",
+    # "an entropy of -3 (`--learner.target-entropy -3`)": "walker2d_restored_entropy_3",
     "two updates a step (`--utd-ratio 2 --first-updates 10000`)": "walker2d_restored_utd_2",
 }
 """With velocities told by the trapezoidal rule, from the start on: one thing changed at a time."""
+TO_THE_END = {way: ONE_BY_ONE[way] for way in ONE_BY_ONE if way.startswith(("as it is", "two updates"))}
+"""Those that were run to 50,000 steps."""
 BLOCK = 5000
 
 
@@ -162,6 +166,7 @@ TABLES = {
     "walker2d_one_by_one": lambda: by_way("", ONE_BY_ONE, range(7500, 25_001, 2500)),
     "walker2d_one_by_one_training": lambda: paid_in_training("", ONE_BY_ONE, range(5000, 25_000, BLOCK)),
     "walker2d_one_by_one_values": values_one_by_one,
+    "walker2d_two_updates": lambda: by_way("", TO_THE_END, range(27_500, 50_001, 2500)),
     "told_velocities": told_velocities,
     "errors_by_velocities": errors_by_velocities,
     "walker2d_restored": lambda: by_way("velocities ", TOLD, range(10_000, 50_001, 5000)),
