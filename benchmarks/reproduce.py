@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from plainly import plainly
 
+from mbpo.errors import MBPOError, RunFolderError
 from mbpo.training.algorithms import ALGORITHMS
 from mbpo.training.config import RunConfig
 from mbpo.training.logbook import Record, read_records
@@ -38,9 +39,10 @@ class Difference(NamedTuple):
 
 
 def first_evaluation(records: list[Record], config: RunConfig) -> int:
-    """The step of the first evaluation after something was learned."""
+    """The step of the first evaluation after something was learned, or of the last record where there is none."""
     begun = getattr(config.chosen, "random_steps", 0)
-    return next(it["env_step"] for it in records if it["env_step"] > begun and "eval_return_mean" in it)
+    evaluated = (it["env_step"] for it in records if it["env_step"] > begun and "eval_return_mean" in it)
+    return next(evaluated, records[-1]["env_step"])
 
 
 def compare(before: list[Record], now: list[Record]) -> tuple[int, Difference | None]:
@@ -51,7 +53,7 @@ def compare(before: list[Record], now: list[Record]) -> tuple[int, Difference | 
         step = record["env_step"]
         if step not in by_step:
             return count, Difference(step, "no record", None, None)
-        for name in sorted(record.keys() & by_step[step].keys() - {"wall_time"}):
+        for name in sorted(record.keys() & by_step[step].keys() - {"wall_time", "env_step"}):
             count += 1
             if by_step[step][name] != record[name]:
                 return count, Difference(step, name, record[name], by_step[step][name])
@@ -59,18 +61,28 @@ def compare(before: list[Record], now: list[Record]) -> tuple[int, Difference | 
 
 
 def again(folder: Path, until: int | None) -> dict[str, Any]:
-    """A line of the table, for the run in `folder`."""
-    config, records = read_description(folder).config, read_records(folder)
-    until = until or first_evaluation(records, config)
+    """What became of the run in `folder`.
+
+    Raises:
+        RunFolderError: It cannot be repeated from its beginning, or nothing was recorded until then.
+    """
+    description, records = read_description(folder), read_records(folder)
+    if description.origin is not None:
+        raise RunFolderError(
+            f"{folder} began where another run stands ({description.origin.run}), not at the beginning."
+        )
+    config = description.config
+    until = min(until or first_evaluation(records, config), records[-1]["env_step"])
+    before = [record for record in records if record["env_step"] <= until]
+    if not before:
+        raise RunFolderError(f"{folder} has no record up to step {until}.")
     agent = ALGORITHMS[config.algo](config.env_id, config=config)
     agent.learn(until)
     agent.close()
-    before = [record for record in records if record["env_step"] <= until]
     count, found = compare(before, agent.records)
     steps = [record["env_step"] for record in before if found is None or record["env_step"] < found.env_step]
-    same = max(steps, default=0)
     differs = {} if found is None else {"differs_first": found.name, "was": found.was, "is": found.now}
-    return {"until": until, "numbers": count, "same_until": same, **differs}
+    return {"until": until, "numbers": count, "same_until": max(steps, default=0), **differs}
 
 
 def main() -> None:
@@ -80,24 +92,28 @@ def main() -> None:
     parser.add_argument("--until", type=int)
     parser.add_argument("--out", type=Path)
     known = parser.parse_args()
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
     if known.out is not None and known.out.exists():
         with known.out.open(newline="") as file:
-            rows = {row["results"]: dict(row) for row in csv.DictReader(file)}
+            rows = {(row["results"], int(row["seed"])): dict(row) for row in csv.DictReader(file)}
     for results in known.results:
-        folder = results / f"seed-{known.seed:02d}"
-        if not folder.exists():
-            print(f"{results}: has no seed {known.seed}", flush=True)
+        try:
+            row = {
+                "results": str(results),
+                "seed": known.seed,
+                **again(results / f"seed-{known.seed:02d}", known.until),
+            }
+        except MBPOError as error:
+            print(f"{results}: {error}", flush=True)
             continue
-        row = {"results": str(results), "seed": known.seed, **again(folder, known.until), "commit": commit()}
-        rows[str(results)] = row
+        rows[str(results), known.seed] = row | {"commit": commit()}
         told = f"differs after {row['same_until']}, in {row['differs_first']}" if "differs_first" in row else "the same"
         print(f"{results}: {told}, until step {row['until']} ({row['numbers']} numbers)", flush=True)
         if known.out is not None:
             with known.out.open("w", newline="") as file:
                 table = csv.DictWriter(file, COLUMNS)
                 table.writeheader()
-                table.writerows(rows[name] for name in sorted(rows))
+                table.writerows(rows[place] for place in sorted(rows))
 
 
 if __name__ == "__main__":

@@ -140,6 +140,7 @@ def test_missing_extra(tmp_path):
             ["Pendulum-v1", "--learner.horizon", "1"],
             ["--learner.horizon is a setting of mbpo-dh, and this is --algo mbpo"],
         ),
+        (["Pendulum-v1", "--rollout-length", "5"], ["--rollout-length.start"]),
         (["Pendulum-v1", "--algo", "sac", "--model.no_residual"], ["a setting of mbpo and mbpo-dh and pets"]),
     ],
 )

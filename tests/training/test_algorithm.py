@@ -159,6 +159,19 @@ def test_resumed_after_it_was_killed_before_its_first_checkpoint(make, whole, tm
     with pytest.warns(UserWarning, match="ended before its first checkpoint, and begins again"):
         agent = make.load(tmp_path / "run", resume=True)
     same_as(whole, agent.learn(STEPS))
+    begun = (tmp_path / "run" / "metrics.begun.jsonl").read_text()
+    assert begun.startswith('{"env_step": 10')  # Nothing is lost.
+
+
+def test_resumed_after_it_was_killed_while_it_wrote_its_first_checkpoint(make, whole, tmp_path):
+    killed = make(out=tmp_path / "run")
+    killed._home.open(killed._run, killed._describe)
+    killed.close()
+    (tmp_path / "run" / "checkpoint").mkdir()
+    (tmp_path / "run" / "checkpoint" / "state-10.safetensors").write_bytes(b"half")
+    with pytest.warns(UserWarning, match="begins again"):
+        agent = make.load(tmp_path / "run", resume=True)
+    same_as(whole, agent.learn(STEPS))
 
 
 def test_a_run_that_lost_its_checkpoint_does_not_begin_again(make, whole, tmp_path):

@@ -17,10 +17,18 @@ from mbpo.training.presets import preset
 from mbpo.types import Spec
 
 
+@pytest.fixture(autouse=True)
+def desktop(monkeypatch):
+    """Whatever machine this is."""
+    monkeypatch.setattr(memory, "_physical_bytes", lambda: 16 * 2**30)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"replay_capacity": 10**15},
+        {"rollout": "infoprop", "rollout_batch_size": 10**9},
+        {"epoch_length": 10**6, "model_train_freq": 1},
         {"rollout_batch_size": 10**9, "model_retain_epochs": 10**4},
         {"rollout": "bound", "rollout_batch_size": 10**9, "bound": {"max_length": 10**5}},
         {"rollout": "infoprop", "infoprop": {"branches": 10**9, "max_length": 10**5}},
@@ -88,7 +96,7 @@ def test_a_table():
 
 @pytest.mark.parametrize("settings", [{"max_outcomes": 10**9}, {"planning_steps": 10**9, "max_outcomes": 10**8}])
 def test_tables_count(settings):
-    with pytest.raises(ConfigError, match="decided by max_outcomes"):
+    with pytest.raises(ConfigError, match="decided by max_outcomes and the numbers"):
         DynaQ("Taxi-v4", **settings)
 
 

@@ -28,4 +28,5 @@ def test_levels_that_are_chosen():
     assert default_levels([100.0, 3770.0]) == [940.0, 1900.0, 2800.0, 3400.0]
     assert default_levels([-150.0, -1500.0]) == [-1200.0, -820.0, -490.0, -280.0]
     assert default_levels([-150.0]) == [-150.0]
+    assert default_levels([-1054.0, -1010.0]) == [-1043.0, -1032.0, -1021.0, -1014.0]
     assert default_levels([0.0, -1.0]) == [0.0]

@@ -35,6 +35,7 @@ def main(argv: list[str]) -> int:
     from mbpo.agents.settings import MAX_SECONDS
     from mbpo.envs.make import how_to_register
     from mbpo.errors import ConfigError
+    from mbpo.training.device import multiply_in_float32
     from mbpo.training.env_check import check_env, source_of
     from mbpo.training.presets import preset
 
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> int:
             f"{arguments.timeout:g}."
         )
     kwargs = {**preset(arguments.env).env_kwargs, **read_pairs(arguments.env_kwargs, "--env-kwargs")}
+    multiply_in_float32()  # Where JAX has no device, that is said here.
     source = source_of(arguments.env, arguments.timeout, kwargs)
     findings = check_env(
         source,
@@ -56,7 +58,11 @@ def main(argv: list[str]) -> int:
     )
     wrong = any(finding.level == "error" for finding in findings)
     if arguments.json:
-        print(json.dumps({"env": source.name, "ok": not wrong, "findings": [asdict(f) for f in findings]}))
+        print(
+            json.dumps(
+                {"env": source.name, "env_kwargs": kwargs, "ok": not wrong, "findings": [asdict(f) for f in findings]}
+            )
+        )
     else:
         for finding in findings:
             print(f"{finding.level:<8} {finding.subject:<13} {finding.sentence}")
@@ -64,5 +70,5 @@ def main(argv: list[str]) -> int:
         print(f"{source.name}{shown} {'is not fit to train in yet.' if wrong else 'is fit to train in.'}")
         module, _, maker = arguments.env.partition(":")
         if maker.isidentifier() and not wrong:
-            print(f"For `mbpo train` it needs an id: it gets one by {how_to_register(module, maker)}.")
+            print(f"For `mbpo train` it needs an id: it gets one by {how_to_register(module, maker, kwargs)}.")
     return 1 if wrong else 0

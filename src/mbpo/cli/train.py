@@ -163,7 +163,9 @@ def _show_profile(profile: "Profile", folder: Path, first_step: int, env_step: i
 
 def _how_to_go_on(folder: Path, config: RunConfig, until: int) -> str:
     if not os.path.lexists(folder / "checkpoint" / "manifest.json"):
-        return "No checkpoint had been written yet, so there is nothing to go on from."
+        begun = os.path.lexists(folder / "config.json")
+        again = f"; to begin again: mbpo train --resume {shlex.quote(str(folder))}" if begun else ""
+        return f"No checkpoint had been written yet{again}."
     steps = "" if until == config.steps else f" --steps {until}"
     return f"To go on from the last checkpoint:\n  mbpo train --resume {shlex.quote(str(folder))}{steps}"
 

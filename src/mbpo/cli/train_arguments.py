@@ -64,7 +64,8 @@ class TrainArguments:
     whole command that began it)."""
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Begin where the run in this folder stands, in a folder of its own: its settings are those to start from, and any
-    may be changed but the seed and those that decide how much is held out, or how large what was learned is."""
+    may be changed but the seed and those that decide how much is held out, how large what was learned is, or what it
+    means (residual, critic_layer_norm)."""
     max_time: str | None = None
     """Stop after this wall-clock time (2h30m, 45m, 90s), at a checkpoint from which --resume goes on; the exit status
     is then 3."""
@@ -129,7 +130,8 @@ def read_arguments(argv: list[str], start: RunConfig) -> TrainArguments:
     values = {name: getattr(start, name) for name in _run_settings()}
     values["env_kwargs"] = spell_pairs(start.env_kwargs)
     kind = ARGUMENTS[start.algo]
-    _check_names(argv, start.algo)
+    if "--resume" not in argv:  # Of a run whose algorithm need not be named.
+        _check_names(argv, start.algo)
     return parse(kind, argv, prog="mbpo train", default=kind(**values, settings=start.chosen))  # type: ignore[call-arg]
 
 
@@ -142,8 +144,9 @@ def _check_names(argv: list[str], algo: str) -> None:
     for word in argv:
         name = word.partition("=")[0].replace("_", "-")
         others = [other for other in ALGOS if name in _names(other)]
-        # One of this algorithm's that ends so is probably meant, and found by the parser.
-        meant = any(own.endswith(f".{name.removeprefix('--')}") for own in _names(algo))
+        # One of this algorithm's that ends or begins so is probably meant, and found by the parser.
+        bare = name.removeprefix("--")
+        meant = any(own.endswith(f".{bare}") or own.startswith(f"--{bare}.") for own in _names(algo))
         if others and algo not in others and not meant:
             raise ConfigError(
                 f"{name} is a setting of {' and '.join(others)}, and this is --algo {algo}. Its own are listed by "

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -146,13 +147,14 @@ def _arguments(maker: Any) -> list[str]:
 
 
 def _call(make: Callable[[], AnyEnv]) -> AnyEnv:
-    shown = getattr(make, "__qualname__", None) or repr(make)
+    bare = make.func if isinstance(make, partial) else make
+    shown = getattr(bare, "__qualname__", None) or repr(bare)
     try:
         env = make()
     except FOREIGN as error:
         raise UnsupportedEnvironment(
             f"The function {shown} that should make the environment failed with {in_short(error)}. It is called "
-            "without arguments; bind what it needs with functools.partial or a lambda."
+            "without arguments; bind what it needs with functools.partial or a lambda, or give it as --env-kwargs."
         ) from error
     if not isinstance(env, gymnasium.Env):
         raise UnsupportedEnvironment(
@@ -245,12 +247,12 @@ def _why_unknown(env_id: str, module: str) -> str:
     )
 
 
-def how_to_register(module: str, maker: str) -> str:
+def how_to_register(module: str, maker: str, kwargs: Mapping[str, Any] = MappingProxyType({})) -> str:
     """What makes a class or function of a module an environment with an id."""
-    env_id = f"{maker}-v0"
+    env_id, given = f"{maker}-v0", f", kwargs={dict(kwargs)}" if kwargs else ""
     return (
-        f"gymnasium.register({env_id!r}, entry_point='{module}:{maker}', max_episode_steps=...) in that module, and is "
-        f"then named as {module}:{env_id}"
+        f"gymnasium.register({env_id!r}, entry_point='{module}:{maker}', max_episode_steps=...{given}) in that module, "
+        f"and is then named as {module}:{env_id}"
     )
 
 
@@ -270,8 +272,9 @@ def _why_not_made(env_id: str, error: BaseException) -> str:
                 f"{env_id} needs packages that are not installed here. Install them with: "
                 f"pip install 'gymnasium[{extra.group(1).replace('_', '-')}]'"
             )
-    give = " Give it as --env-kwargs NAME=VALUE (env_kwargs={...} in Python)." if "missing" in str(error) else ""
-    return f"The environment {env_id} could not be made: {in_short(error)}.{give if type(error) is TypeError else ''}"
+    lacks = type(error) is TypeError and "__init__() missing" in str(error)
+    give = " Give it as --env-kwargs NAME=VALUE (env_kwargs={...} in Python)." if lacks else ""
+    return f"The environment {env_id} could not be made: {in_short(error)}.{give}"
 
 
 def _type_name(thing: object) -> str:

@@ -290,7 +290,8 @@ class Algorithm(abc.ABC):
 
         Args:
             env: Needed when the run's environment was not given by id.
-            resume: Also go on writing to the folder: further training continues the run.
+            resume: Also go on writing to the folder: further training continues the run. One that was killed
+                before its first checkpoint begins again.
 
         Raises:
             RunFolderError, CheckpointError, ConfigError, UnsupportedEnvironment: with the reason.
@@ -319,7 +320,7 @@ class Algorithm(abc.ABC):
             out: Folder to write the new run to; default none.
             env: Needed when the run's environment was not given by id.
             **settings: Any setting by name, as in the constructor, but the seed, the environment's and those that
-                decide how much is held out, or how large what was learned is.
+                decide how much is held out, or how large what was learned is, or what it means.
 
         Raises:
             RunFolderError, CheckpointError, ConfigError, UnsupportedEnvironment: with the reason.

@@ -42,6 +42,7 @@ class Home:
             if self.lock is None:  # A folder of its own; one that is gone on with is held already.
                 self.lock = FolderLock(self.folder)
                 check_unused(self.folder)
+            if run.config_sha256 is None:  # What is told there holds from the run's beginning on.
                 run.config_sha256 = describe(self.folder)
             run.logbook = Logbook(self.folder, keep=run.logbook.records)
             run.folder = self.folder

@@ -125,7 +125,8 @@ def _read_json(path: Path) -> Any:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(
             f"There is no checkpoint in {path.parent}: {path.name} is missing. A run writes its first one at the end "
-            "of its first episode; records that were kept without it can be drawn, and no more."
+            "of its first episode, and begins again with `mbpo train --resume` if it was killed before. Records that "
+            "were kept without a checkpoint can be drawn, and no more."
         ) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -44,7 +44,7 @@ def kept_bytes(config: RunConfig, spec: Spec | TabularSpec) -> Bytes:
     if isinstance(spec, TabularSpec):
         assert isinstance(chosen, DynaQConfig)
         table = spec.num_states * (spec.num_actions * (chosen.max_outcomes * OUTCOME + PAIR) + STATE)
-        return {"max_outcomes": table}
+        return {"max_outcomes and the numbers of states and actions": table}
     row, kept = _row(spec), Bytes()
     if isinstance(chosen, MBPOConfig | MBPODHConfig | PETSConfig | SACAgentConfig):
         # With every row of MBPO's, the Gaussian that its action was drawn from.
@@ -54,9 +54,10 @@ def kept_bytes(config: RunConfig, spec: Spec | TabularSpec) -> Bytes:
         kept["model.hidden_sizes and model.ensemble_size"] = _ensemble(chosen.model, spec, 2 * (spec.obs_dim + 1))
     if isinstance(chosen, MBPOConfig):
         rounds = max(chosen.epoch_length // chosen.model_train_freq, 1) * chosen.model_retain_epochs
-        length = {"schedule": "rollout_length.end"}.get(chosen.rollout, f"{chosen.rollout}.max_length")
-        branches = "infoprop.branches" if chosen.rollout == "infoprop" else "rollout_batch_size"
-        kept[f"{branches}, {length} and model_retain_epochs"] = (
+        by_schedule = chosen.rollout == "schedule" or (chosen.rollout == "infoprop" and not chosen.infoprop.branches)
+        length = "rollout_length.end" if by_schedule else f"{chosen.rollout}.max_length"
+        branches = "infoprop.branches" if chosen.rollout == "infoprop" and not by_schedule else "rollout_batch_size"
+        kept[f"{branches}, {length}, model_retain_epochs and epoch_length / model_train_freq"] = (
             rounds * chosen.num_branches * chosen.max_rollout_length * row
         )
     if isinstance(chosen, MBPODHConfig):

@@ -12,6 +12,7 @@ from mbpo.training.config import RunConfig, to_dict
 from mbpo.training.folder_lock import FolderLock
 from mbpo.training.logbook import METRICS_FILE, read_records
 from mbpo.training.loop import MAX_STEPS_BETWEEN_CHECKPOINTS
+from mbpo.training.manifest import GIVEN_UP, MANIFEST, PREVIOUS
 from mbpo.training.plain_files import exists
 from mbpo.training.restore import check_same_config, check_same_spec
 from mbpo.training.run_folder import (
@@ -22,6 +23,7 @@ from mbpo.training.run_folder import (
     check_unused,
     read_description,
 )
+from mbpo.training.status import read_status
 
 if TYPE_CHECKING:
     from mbpo.training.algorithm import Algorithm
@@ -33,6 +35,8 @@ KEPT = ("env_id", "env_kwargs", "seed", "replay_capacity", "holdout_ratio", "res
 that the model was trained on, or what was learned would mean something else."""
 UNITS = ("bound_quantile",)
 """Settings of which None stands for other units of what was learned: a branch may have another number, no more."""
+BEGUN_FILE = "metrics.begun.jsonl"
+"""The records of a run that was killed before its first checkpoint, where it has begun again."""
 READS = 3
 """Of a checkpoint that is replaced while it is read."""
 
@@ -45,13 +49,14 @@ def reopen(kind: type[A], folder: Path, *, resume: bool, **given: Any) -> A:
         check_no_links(folder)
         lock = FolderLock(folder)  # Before what it holds is read.
     if resume and ended_at_once(folder, description):
-        warnings.warn(f"The run in {folder} ended before its first checkpoint, and begins again.", stacklevel=3)
         algorithm = _made(kind, folder, description, description.config, **given)
-    else:
-        checkpoint = read_checkpoint(folder / "checkpoint")
-        algorithm = _made(kind, folder, description, description.config, **given)
-        checkpoint = _take_up(algorithm, folder, checkpoint)
-        check_same_config(checkpoint, description, folder, resume=resume)
+        _begin_again(folder)
+        algorithm.go_on_in(folder, lock=lock)
+        return algorithm
+    checkpoint = read_checkpoint(folder / "checkpoint")
+    algorithm = _made(kind, folder, description, description.config, **given)
+    checkpoint = _take_up(algorithm, folder, checkpoint)
+    check_same_config(checkpoint, description, folder, resume=resume)
     if resume:
         algorithm.go_on_in(folder, lock=lock, config_sha256=description.sha256)
     return algorithm
@@ -60,13 +65,22 @@ def reopen(kind: type[A], folder: Path, *, resume: bool, **given: Any) -> A:
 def ended_at_once(folder: Path, description: RunDescription) -> bool:
     """Whether a run was killed before its first checkpoint, so that to go on with it is to begin.
 
-    One that lost its checkpoint later has records that say so, and one that branched off began with a checkpoint.
+    Not one that says it stopped, or took all its steps, or more than there are without a checkpoint: it had one, and
+    lost it. Nor one that branched off, which began with one.
     """
-    if description.origin is not None or exists(folder / "checkpoint"):
+    had = any(exists(folder / "checkpoint" / name) for name in (MANIFEST, PREVIOUS, GIVEN_UP))
+    if had or description.origin is not None or read_status(folder).get("state") in ("stopped", "finished"):
         return False
     records = read_records(folder) if exists(folder / METRICS_FILE) else []
-    within = (record["env_step"] <= MAX_STEPS_BETWEEN_CHECKPOINTS and record.get("episode") == 0 for record in records)
-    return all(within)
+    last = records[-1]["env_step"] if records else 0
+    return last <= MAX_STEPS_BETWEEN_CHECKPOINTS and last < description.config.steps
+
+
+def _begin_again(folder: Path) -> None:
+    """Put aside what the killed run recorded."""
+    warnings.warn(f"The run in {folder} ended before its first checkpoint, and begins again.", stacklevel=4)
+    if exists(folder / METRICS_FILE):
+        (folder / METRICS_FILE).replace(folder / BEGUN_FILE)
 
 
 def branch_off(kind: type[A], folder: Path, config: RunConfig, out: Path | None, **given: Any) -> A:

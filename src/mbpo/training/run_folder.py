@@ -205,7 +205,8 @@ def check_unused(folder: Path) -> None:
     if config and not any(exists(folder / "checkpoint" / name) for name in (MANIFEST, PREVIOUS)):
         raise RunFolderError(
             f"{folder} holds a run without a checkpoint. If it ended before its first one, this begins it again: mbpo "
-            f"train --resume {folder}. Otherwise delete the folder or choose another --out."
+            f"train --resume {folder}. Otherwise, or if it began where another stands (--from), delete the folder or "
+            "choose another --out."
         )
     if exists(folder / METRICS_FILE) and not (config or checkpoint):
         raise RunFolderError(

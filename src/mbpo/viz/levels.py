@@ -47,11 +47,14 @@ def default_levels(returns: Iterable[float]) -> list[float]:
     """
     lowest, top = min(returns := list(returns)), max(returns)
     start = lowest if top < 0 else 0.0
-    return list(dict.fromkeys(_rounded(start + share * (top - start)) for share in SHARES))
+    places = _places((top - start) or top)
+    return list(dict.fromkeys(min(_rounded(start + share * (top - start), places), top) for share in SHARES))
 
 
-def _rounded(value: float) -> float:
-    if value == 0:
-        return 0.0
-    places = DIGITS - 1 - math.floor(math.log10(abs(value)))
-    return round(value, places)
+def _places(span: float) -> int:
+    """Decimals that leave so many significant digits of what the levels lie within."""
+    return 0 if span == 0 else DIGITS - 1 - math.floor(math.log10(abs(span)))
+
+
+def _rounded(value: float, places: int) -> float:
+    return round(value, max(places, DIGITS - 1 - math.floor(math.log10(abs(value)))) if value else 0)
