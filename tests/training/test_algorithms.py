@@ -188,8 +188,8 @@ def test_mbpo_imagines_the_reward_it_is_given(keep):
 @pytest.mark.parametrize(
     ("kind", "reward_fn", "words"),
     [
-        (PETS, lambda obs, action, next_obs: next_obs, "gives shape (3, 3)"),
-        (MBPO, lambda obs, action, next_obs: next_obs, "gives shape (3, 3)"),
+        (PETS, lambda obs, action, next_obs: next_obs, "gives shape (5, 3)"),
+        (MBPO, lambda obs, action, next_obs: next_obs, "gives shape (5, 3)"),
         (SAC, lambda obs, action, next_obs: obs[:, 0], "sac does not imagine"),
     ],
 )
@@ -203,7 +203,7 @@ def test_a_reward_function_that_does_not_fit_is_refused_before_training(kind, re
     ("wrong", "words"),
     [
         ({"horizon": 0}, ["pets.horizon", "greater than or equal to 1"]),
-        ({"num_elites": 200}, ["num_elites (200)", "population (40)"]),
+        ({"planner": "cem", "num_elites": 200}, ["num_elites (200)", "population (40)"]),
         ({"population": 0}, ["pets.population"]),
     ],
 )
