@@ -22,6 +22,7 @@ from mujoco_tables import TABLES as MUJOCO
 from mujoco_tables import variants
 from published_tables import TABLES as PUBLISHED
 from read_results import RESULTS, learning_curve, rows
+from reproduced_table import reproduced
 from speed.tables import TABLES as SPEED
 from walker2d_tables import TABLES as WALKER2D
 
@@ -38,6 +39,7 @@ PAGES = (
         for name in (*ALGORITHMS, *(f"mbpo_dh_{part}" for part in ("ant", "falls", "humanoid", "parts", "walker2d")))
     ),
     "docs/how-to/gpu.md",
+    "benchmarks/README.md",
 )
 MEMBERS_LEARN_FROM = {"a bootstrap": "pendulum", "every row that is not held out": "pendulum_all_rows"}
 """MBPO on Pendulum, by what the members of its ensemble learn from."""
@@ -254,6 +256,7 @@ TABLES = {
     "gates_steps": gates_steps,
     "optimum": optimum,
     "wall_clock": wall_clock,
+    "reproduced": reproduced,
     **SPEED,
     **MUJOCO,
     **ANT,
