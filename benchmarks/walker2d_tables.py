@@ -37,8 +37,8 @@ ONE_BY_ONE = {
     "critics without LayerNorm (`--learner.no-critic-layer-norm`)": "walker2d_restored_no_layer_norm",
     "critics in units of return, targets not cut (`--learner.bound-quantile None`)": "walker2d_restored_no_bounds",
     "gradients through one step (`--learner.horizon 1`)": "walker2d_restored_horizon_1",
-    # "targets of the model as they are (`--model.no-normalize-targets`)": "walker2d_restored_raw_targets",
-    # "an entropy of -3 (`--learner.target-entropy -3`)": "walker2d_restored_entropy_3",
+    "targets of the model as they are (`--model.no-normalize-targets`)": "walker2d_restored_raw_targets",
+    "an entropy of -3 (`--learner.target-entropy -3`)": "walker2d_restored_entropy_3",
     "two updates a step (`--utd-ratio 2 --first-updates 10000`)": "walker2d_restored_utd_2",
 }
 """With velocities told by the trapezoidal rule, from the start on: one thing changed at a time."""
